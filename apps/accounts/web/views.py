@@ -1,0 +1,91 @@
+"""Pages before one is somebody: sign-in, and the first account."""
+
+from __future__ import annotations
+
+from django.contrib.auth import login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+
+from apps.accounts.domain.doors import PUBLIC
+from apps.accounts.services.setup import first_person_create, is_set_up, setup_token_is_valid
+from apps.accounts.services.sign_in import sign_in_check
+from apps.accounts.web_access import declares
+from apps.kernel.errors import DomainError, Forbidden, NotFound
+
+SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+@declares({"GET": PUBLIC, "POST": PUBLIC})
+@never_cache
+@sensitive_post_parameters("password")
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """A form; a wrong name and a wrong password get the same answer."""
+    onward = _onward(request)
+    if request.user.is_authenticated:
+        return redirect(onward)
+    fault, username = "", request.POST.get("username", "")
+    if request.method == "POST":
+        try:
+            user = sign_in_check(
+                request=request,
+                username=username,
+                password=request.POST.get("password", ""),
+                request_id=getattr(request, "request_id", ""),
+            )
+        except Forbidden as error:
+            fault = error.detail
+        else:
+            login(request, user, backend=SIGN_IN_BACKEND)
+            return redirect(onward)
+    context = {"fault": fault, "username": username, "next": onward, "is_set_up": is_set_up()}
+    return render(request, "accounts/sign_in.html", context, status=403 if fault else 200)
+
+
+@declares({"POST": PUBLIC})
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Ends the session; a GET does nothing, so no link can sign anybody out."""
+    logout(request)
+    return redirect("accounts:sign_in")
+
+
+@declares({"GET": PUBLIC, "POST": PUBLIC})
+@never_cache
+@sensitive_post_parameters("password", "again")
+def setup(request: HttpRequest, token: str) -> HttpResponse:
+    """The one-time link of a first run makes the first account and signs it in. Raises NotFound for a spent link."""
+    if not setup_token_is_valid(token):
+        raise NotFound(
+            "setup_token_invalid",
+            "This link is spent or too old. If there is an account already, sign in; "
+            "else `manage.py setup_link` prints a fresh one.",
+        )
+    faults: dict[str, str] = {}
+    username, password = request.POST.get("username", ""), request.POST.get("password", "")
+    if request.method == "POST":
+        if password != request.POST.get("again", ""):
+            faults = {"again": "The two passwords differ; type the same one twice."}
+        else:
+            try:
+                user = first_person_create(
+                    token=token, username=username, password=password, request_id=getattr(request, "request_id", "")
+                )
+            except NotFound:
+                raise
+            except DomainError as error:
+                faults = {item.pointer.strip("/"): item.detail for item in error.fields} or {"username": error.detail}
+            else:
+                login(request, user, backend=SIGN_IN_BACKEND)
+                return redirect("fleet")
+    context = {"faults": faults, "username": username, "token": token}
+    return render(request, "accounts/setup.html", context, status=422 if faults else 200)
+
+
+def _onward(request: HttpRequest) -> str:
+    """Where to go after signing in: a path of this site, never anywhere else."""
+    wanted = request.POST.get("next") or request.GET.get("next", "")
+    if url_has_allowed_host_and_scheme(wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+        return wanted
+    return resolve_url("fleet")

@@ -1,0 +1,93 @@
+"""Doors of pages: ``@declares("fleet.read")`` on every view, and the walk that finds a view without one.
+
+    @declares("rollout.read")                                  one action
+    @declares({"GET": "rollout.read", "POST": "rollout.plan"}) by method (HEAD is GET)
+    @declares(PUBLIC)  @declares(SIGNED_IN)                    see domain/doors.py
+
+The view finds ``request.actor`` set. Anonymous people are sent to sign-in and come back; whoever lacks the right gets
+Forbidden, which ``DomainErrorMiddleware`` renders. Put it on the outside: ``path(…, declares("x")(View.as_view()))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import URLPattern, URLResolver
+from django_htmx.http import HttpResponseClientRedirect
+
+from apps.accounts.domain.doors import DECLARABLE, PUBLIC, SIGNED_IN
+from apps.accounts.services.access import access_require, actor_of
+
+View = Callable[..., HttpResponseBase]
+Declared = str | Mapping[str, str]
+
+
+def declares(required: Declared) -> Callable[[View], View]:
+    """Guard a page's view. Raises ValueError at import for an action that no table knows."""
+    unknown = set([required] if isinstance(required, str) else required.values()) - DECLARABLE
+    if unknown:
+        raise ValueError(f"undeclared action: {', '.join(sorted(unknown))}")
+
+    def guard(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            needed = _needed(required, request.method or "")
+            if needed is None:
+                return HttpResponseNotAllowed(sorted(required))
+            request.actor = actor_of(request.user, getattr(request, "request_id", ""))  # type: ignore[attr-defined]
+            if needed != PUBLIC and not request.user.is_authenticated:
+                return _to_sign_in(request)
+            if needed not in {PUBLIC, SIGNED_IN}:
+                access_require(request.actor, needed)  # type: ignore[attr-defined]
+            return view(request, *args, **kwargs)
+
+        guarded.action_required = required  # type: ignore[attr-defined]
+        return guarded
+
+    return guard
+
+
+def undeclared_doors(patterns: list[URLPattern | URLResolver]) -> list[str]:
+    """The routes below ``patterns`` whose view declares nothing, as text; a healthy product has none."""
+    return [route for route, view in _doors(patterns, "/") if not _is_declared(view)]
+
+
+def _needed(required: Declared, method: str) -> str | None:
+    if isinstance(required, str):
+        return required
+    return required.get("GET" if method == "HEAD" else method)
+
+
+def _to_sign_in(request: HttpRequest) -> HttpResponseBase:
+    """Back to where the person was: for a fragment that is the page around it, for a POST nowhere in particular."""
+    address = resolve_url(settings.LOGIN_URL)
+    if request.headers.get("HX-Request") == "true":
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        back = page.path + (f"?{page.query}" if page.query else "")
+        answer: HttpResponse = HttpResponseClientRedirect(redirect_to_login(back, address).url if back else address)
+        return answer
+    if request.method != "GET":
+        return HttpResponseRedirect(address)
+    return redirect_to_login(request.get_full_path(), address)
+
+
+def _doors(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _doors(pattern.url_patterns, route)
+        else:
+            yield route, pattern.callback
+
+
+def _is_declared(view: Any) -> bool:
+    # Function views carry the mark; REST framework's views carry their class as ``cls``, Django's as ``view_class``.
+    owner = getattr(view, "cls", None)
+    return getattr(view, "action_required", None) is not None or getattr(owner, "action_required", None) is not None

@@ -1,0 +1,103 @@
+"""What may be asked of a running rollout: one address per command, so that each has a right of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.api_access import idempotent
+from apps.kernel.rest import ApiView, StrictSerializer, actor_of, body_of, operation, with_etag
+from apps.rollouts.api.bodies import CommandBody, PromoteBody, SafeCommandBody
+from apps.rollouts.api.shapes import RolloutSchema, rollout_show
+from apps.rollouts.api.views import ROLLOUT, TAG, created
+from apps.rollouts.selectors import rollout_get
+from apps.rollouts.services.lifecycle import rollout_command
+
+NEW_ONE: dict[int, type[serializers.Serializer[Any]]] = {200: RolloutSchema, 201: RolloutSchema}
+
+
+def _documented(
+    name: str, summary: str, body: type[StrictSerializer], *, may_be_new: bool = False
+) -> Callable[[Any], Any]:
+    return operation(
+        f"rollout_{name}",
+        summary,
+        tag=TAG,
+        path=ROLLOUT,
+        body=body,
+        is_idempotent=True,
+        answers=NEW_ONE if may_be_new else {200: RolloutSchema},
+    )
+
+
+def _carry_out(request: Request, rollout_id: str, command: str, body: type[StrictSerializer]) -> Response:
+    """200 with the rollout as it is then, 201 where the command has made a new one."""
+    asked = body_of(request, body)
+    result = rollout_command(actor=actor_of(request), rollout_id=rollout_id, command=command, **asked)
+    if result.pk != rollout_id:
+        return created(result.pk)
+    rollout = rollout_get(rollout_id)
+    return with_etag(rollout_show(rollout), rollout.revision)
+
+
+class PauseView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.pause"}
+
+    @_documented("pause", "Stop moving forward; traffic stays as it is", CommandBody)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "pause", CommandBody)
+
+
+class ResumeView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.resume"}
+
+    @_documented("resume", "Go on after a pause", CommandBody)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "resume", CommandBody)
+
+
+class PromoteView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.promote"}
+
+    @_documented("promote", "All traffic to the candidate; the rest of the plan is skipped", PromoteBody)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "promote", PromoteBody)
+
+
+class AbortView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.abort"}
+
+    @_documented("abort", "End it: stable gets all traffic again", SafeCommandBody)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "abort", SafeCommandBody)
+
+
+class RollBackView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.roll_back"}
+
+    @_documented(
+        "roll_back",
+        "Stable gets all traffic again; after a promotion by a new rollout",
+        SafeCommandBody,
+        may_be_new=True,
+    )
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "roll_back", SafeCommandBody)
+
+
+class RetryView(ApiView):
+    action_required: ClassVar = {"POST": "rollout.retry"}
+
+    @_documented("retry", "A new attempt with the same plan", CommandBody, may_be_new=True)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        return _carry_out(request, rollout_id, "retry", CommandBody)

@@ -1,0 +1,154 @@
+"""Rollouts: list, plan, start, follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.accounts.api_access import idempotent
+from apps.accounts.services.access import access_require
+from apps.kernel.errors import Conflict
+from apps.kernel.rest import (
+    ApiView,
+    PageQuery,
+    actor_of,
+    body_of,
+    operation,
+    page_of,
+    page_schema,
+    query_of,
+    with_etag,
+)
+from apps.rollouts.api.bodies import RolloutBody, RolloutsQuery, StartQuery, WaitQuery
+from apps.rollouts.api.drafts import draft_of
+from apps.rollouts.api.shapes import (
+    PlannedSchema,
+    RolloutSchema,
+    TransitionSchema,
+    planned_show,
+    rollout_show,
+    transition_show,
+)
+from apps.rollouts.api.waiting import wait_for_news
+from apps.rollouts.selectors import rollout_get, rollout_list, transitions_of
+from apps.rollouts.services.lifecycle import rollout_start
+from apps.rollouts.services.plan import rollout_plan
+from apps.targets.selectors import endpoint_get
+
+TAG = "rollouts"
+ROLLOUT = {"rollout_id": "The rollout's id."}
+
+
+class RolloutsView(ApiView):
+    action_required: ClassVar = {"GET": "rollout.read", "POST": "rollout.plan"}
+
+    @operation(
+        "rollout_list",
+        "Rollouts, newest first",
+        tag=TAG,
+        query=RolloutsQuery,
+        errors=(404,),
+        answers={200: page_schema("Rollout", RolloutSchema)},
+    )
+    def get(self, request: Request) -> Response:
+        asked = query_of(request, RolloutsQuery)
+        found = rollout_list()
+        if "endpoint" in asked:
+            found = found.filter(endpoint_id=endpoint_get(asked.pop("endpoint")).pk)
+        if "phase" in asked:
+            found = found.filter(phase__in=asked.pop("phase"))
+        return Response(page_of(found, key="-id", show=rollout_show, **asked))
+
+    @operation(
+        "rollout_start",
+        "Plan a rollout (`dry_run=true`), or start one",
+        tag=TAG,
+        description="A dry run makes the plan, runs every check and stores nothing. Its `plan_hash`, sent along as "
+        "`expected_plan_hash`, starts exactly this plan or nothing.",
+        query=StartQuery,
+        body=RolloutBody,
+        errors=(404, 503),
+        is_idempotent=True,
+        answers={
+            200: PlannedSchema,
+            201: RolloutSchema,
+        },
+    )
+    def post(self, request: Request) -> Response:
+        if query_of(request, StartQuery)["dry_run"]:
+            # before the idempotent part: a stored answer would be something stored
+            return Response(_dry_run(body_of(request, RolloutBody)))
+        access_require(actor_of(request), "rollout.start")
+        return self._start(request)
+
+    @idempotent
+    def _start(self, request: Request) -> Response:
+        body = body_of(request, RolloutBody)
+        started = rollout_start(
+            actor=actor_of(request),
+            expected_plan_hash=body.get("expected_plan_hash"),
+            note=body["note"],
+            **draft_of(body),
+        )
+        return created(started.pk)
+
+
+class RolloutView(ApiView):
+    action_required = "rollout.read"
+
+    @operation(
+        "rollout_get",
+        "One rollout; with `wait_seconds` answered as soon as there is news",
+        tag=TAG,
+        description="The entity tag is the revision. `reason` can change without one: it says what is waited for.",
+        path=ROLLOUT,
+        query=WaitQuery,
+        answers={200: RolloutSchema},
+    )
+    def get(self, request: Request, rollout_id: str) -> Response:
+        asked = query_of(request, WaitQuery)
+        if asked["wait_seconds"]:
+            wait_for_news(rollout_id, after_revision=asked["after_revision"], wait_seconds=float(asked["wait_seconds"]))
+        rollout = rollout_get(rollout_id)
+        return with_etag(rollout_show(rollout), rollout.revision)
+
+
+class TransitionsView(ApiView):
+    action_required = "rollout.read"
+
+    @operation(
+        "rollout_transitions",
+        "Every decision that moved a rollout, oldest first",
+        tag=TAG,
+        path=ROLLOUT,
+        query=PageQuery,
+        answers={200: page_schema("Transition", TransitionSchema)},
+    )
+    def get(self, request: Request, rollout_id: str) -> Response:
+        asked = query_of(request, PageQuery)
+        found = transitions_of(rollout_get(rollout_id).pk).defer("state", "seen", "decision")
+        return Response(page_of(found, key="revision", show=transition_show, **asked))
+
+
+def created(rollout_id: str) -> Response:
+    """The answer that a new rollout is."""
+    rollout = rollout_get(rollout_id)
+    response = with_etag(rollout_show(rollout), rollout.revision, status=201)
+    response["Location"] = f"/api/v1/rollouts/{rollout.pk}"
+    return response
+
+
+def _dry_run(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises Conflict when the plan is not the expected one."""
+    planned = rollout_plan(**draft_of(body))
+    expected = body.get("expected_plan_hash")
+    if expected is not None and expected != planned.plan_hash:
+        raise Conflict(
+            "plan_changed",
+            "This is no longer the plan that was shown; look at it again.",
+            extra={"plan_hash": planned.plan_hash, "expected_plan_hash": expected},
+        )
+    return planned_show(planned)

@@ -1,0 +1,95 @@
+"""The plans people start from: one function per strategy, two profiles, every number open to change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apps.kernel.errors import InvalidInput
+from apps.rollouts.domain.plan import FULL_BP, GateSpec, Metric, Plan, Step, StepKind, Strategy
+
+STANDARD, FAST = "standard", "fast"
+PROFILES = (STANDARD, FAST)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of a profile. ``bakes``: the canary's pauses after 5, 25 and 50 %; ``window``: how long the old version
+    waits after a blue-green switch; ``mirror``: how long requests are copied."""
+
+    bakes: tuple[int, int, int]
+    window: int
+    mirror: int
+    drain: int
+    prepare: int
+    inconclusive: int
+
+
+TIMINGS = {
+    STANDARD: Timing((900, 1800, 3600), window=1800, mirror=1800, drain=30, prepare=600, inconclusive=3600),
+    FAST: Timing((15, 20, 20), window=20, mirror=20, drain=10, prepare=300, inconclusive=900),
+}
+CANARY_WEIGHTS_BP = (500, 2500, 5000)
+
+
+def default_guardrails(
+    *, error_limit: float = 0.01, slow_seconds: float = 0.5, slow_limit: float = 0.01
+) -> tuple[GateSpec, ...]:
+    """Errors under 1 % and "p99 under 500 ms", each as a share of requests."""
+    return (
+        GateSpec("error rate", Metric.ERROR_RATE, error_limit),
+        GateSpec(f"over {slow_seconds * 1000:g} ms", Metric.SLOW_SHARE, slow_limit, slow_seconds),
+    )
+
+
+def build_plan(
+    strategy: Strategy,
+    *,
+    profile: str = STANDARD,
+    guardrails: Sequence[GateSpec] | None = None,
+    steps: Sequence[Step] | None = None,
+) -> Plan:
+    """The plan of ``strategy``; given ``steps`` replace the strategy's own. Raises InvalidInput at /profile."""
+    if profile not in TIMINGS:
+        raise InvalidInput.at("/profile", "unknown_profile", f"{profile!r} is none of {', '.join(PROFILES)}.")
+    timing = TIMINGS[profile]
+    rails = tuple(default_guardrails() if guardrails is None else guardrails)
+    own = tuple(steps) if steps is not None else steps_of(strategy, timing, rails)
+    return Plan(
+        strategy=strategy,
+        steps=own,
+        guardrails=rails,
+        prepare_deadline_seconds=timing.prepare,
+        inconclusive_deadline_seconds=timing.inconclusive,
+        drain_seconds=timing.drain,
+        declared_downtime=strategy is Strategy.RECREATE,
+        profile=profile if steps is None else "",
+    )
+
+
+def steps_of(strategy: Strategy, timing: Timing, rails: tuple[GateSpec, ...]) -> tuple[Step, ...]:
+    """The strategy's own steps. A pause proves only that nothing failed; a gate demands that everything passed."""
+    gate = (Step(StepKind.GATE, gates=rails),) if rails else ()
+    match strategy:
+        case Strategy.CANARY:
+            shifts = zip(CANARY_WEIGHTS_BP, timing.bakes, strict=True)
+            ramp = tuple(step for weight, bake in shifts for step in (_weight(weight), _pause(bake)))
+            return (*ramp, *gate, _weight(FULL_BP))
+        case Strategy.BLUE_GREEN:
+            return (_mirror(FULL_BP), _pause(timing.mirror), *gate, _weight(FULL_BP), _pause(timing.window))
+        case Strategy.SHADOW:
+            return (_mirror(FULL_BP), _pause(timing.mirror), *gate, _mirror(0))
+        case Strategy.RECREATE:
+            return (_weight(FULL_BP), _pause(timing.window))
+
+
+def _weight(weight_bp: int) -> Step:
+    return Step(StepKind.SET_WEIGHT, weight_bp=weight_bp)
+
+
+def _mirror(mirror_bp: int) -> Step:
+    return Step(StepKind.MIRROR, mirror_bp=mirror_bp)
+
+
+def _pause(seconds: int) -> Step:
+    return Step(StepKind.PAUSE, seconds=seconds)

@@ -1,0 +1,137 @@
+"""What a plan may not say. Everything impossible is refused when the plan is written, naming the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from apps.kernel.errors import FieldError, InvalidInput
+from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy
+from apps.targets.domain.driver import Capabilities, Support
+
+MAX_STEPS = 50
+MAX_SECONDS = 30 * 24 * 3600
+
+
+def plan_errors(plan: Plan, capabilities: Capabilities) -> list[FieldError]:
+    """Every fault, each with a JSON pointer into the plan; empty when the plan can be carried out there."""
+    errors = [*_whole(plan), *_monotone(plan), *_abilities(plan, capabilities), *_unique_names(plan)]
+    for index, step in enumerate(plan.steps):
+        errors += list(_step(step, f"/steps/{index}"))
+    return errors
+
+
+def plan_check(plan: Plan, capabilities: Capabilities) -> None:
+    """Raises InvalidInput carrying every fault."""
+    errors = plan_errors(plan, capabilities)
+    if errors:
+        detail = " ".join(error.detail for error in errors)
+        raise InvalidInput("invalid_plan", detail, fields=tuple(errors))
+
+
+def _whole(plan: Plan) -> Iterator[FieldError]:
+    if not plan.steps:
+        yield FieldError("/steps", "empty", "A plan needs at least one step.")
+    if len(plan.steps) > MAX_STEPS:
+        yield FieldError("/steps", "too_many", f"{len(plan.steps)} steps; at most {MAX_STEPS} are possible.")
+    if plan.strategy is Strategy.RECREATE and not plan.declared_downtime:
+        yield FieldError(
+            "/declared_downtime", "downtime", "Recreate stops the old version first: declare the downtime."
+        )
+    for name in ("prepare_deadline_seconds", "shift_deadline_seconds", "inconclusive_deadline_seconds"):
+        value = getattr(plan, name)
+        if not 0 < value <= MAX_SECONDS:
+            yield FieldError(f"/{name}", "out_of_range", f"{name} must lie between 1 and {MAX_SECONDS}, not {value}.")
+    for name in ("unready_grace_seconds", "drain_seconds"):
+        value = getattr(plan, name)
+        if not 0 <= value <= MAX_SECONDS:
+            yield FieldError(f"/{name}", "out_of_range", f"{name} must lie between 0 and {MAX_SECONDS}, not {value}.")
+
+
+def _monotone(plan: Plan) -> Iterator[FieldError]:
+    """Weights rise; the last one is 100 %, or for a shadow there is none."""
+    last, pointer = 0, "/steps"
+    for index, step in enumerate(plan.steps):
+        if step.kind is not StepKind.SET_WEIGHT or step.weight_bp is None:
+            continue
+        pointer = f"/steps/{index}/weight_bp"
+        if plan.strategy is Strategy.SHADOW:
+            yield FieldError(pointer, "shadow_weight", "A shadow gets copies only; use a canary to move traffic.")
+        elif step.weight_bp <= last:
+            detail = f"Weights must rise: {_percent(step.weight_bp)} after {_percent(last)}."
+            yield FieldError(pointer, "weight_falls", detail)
+        last = max(last, step.weight_bp)
+    mirrors = [step.mirror_bp for step in plan.steps if step.kind is StepKind.MIRROR]
+    if plan.strategy is not Strategy.SHADOW and plan.steps and last != FULL_BP:
+        detail = f"The last weight must be 100 %, not {_percent(last)}: otherwise the rollout can never end."
+        yield FieldError(pointer, "never_full", detail)
+    if plan.strategy is Strategy.SHADOW and plan.steps and not any(mirrors):
+        yield FieldError("/steps", "no_mirror", "A shadow needs a step that mirrors requests.")
+
+
+def _step(step: Step, pointer: str) -> Iterator[FieldError]:
+    match step.kind:
+        case StepKind.SET_WEIGHT:
+            yield from _share(step.weight_bp, f"{pointer}/weight_bp", lowest=1)
+        case StepKind.MIRROR:
+            yield from _share(step.mirror_bp, f"{pointer}/mirror_bp", lowest=0)
+        case StepKind.PAUSE:
+            if step.seconds is not None and not 0 <= step.seconds <= MAX_SECONDS:
+                detail = f"A pause lasts 0 to {MAX_SECONDS} seconds, not {step.seconds}."
+                yield FieldError(f"{pointer}/seconds", "out_of_range", detail)
+        case StepKind.GATE:
+            if not step.gates:
+                yield FieldError(f"{pointer}/gates", "empty", "A gate step needs a metric with a limit.")
+        case StepKind.APPROVAL:
+            detail = "Approvals need reviews, which do not exist yet; use a pause without a time instead."
+            yield FieldError(f"{pointer}/kind", "approval_unavailable", detail)
+    yield from _strangers(step, pointer)
+
+
+_FIELDS = {
+    StepKind.SET_WEIGHT: {"weight_bp", "mirror_bp"},
+    StepKind.MIRROR: {"mirror_bp"},
+    StepKind.PAUSE: {"seconds"},
+    StepKind.GATE: {"gates"},
+    StepKind.APPROVAL: set[str](),
+}
+
+
+def _strangers(step: Step, pointer: str) -> Iterator[FieldError]:
+    for name in ("weight_bp", "mirror_bp", "seconds", "gates"):
+        if name not in _FIELDS[step.kind] and getattr(step, name) not in (None, ()):
+            yield FieldError(f"{pointer}/{name}", "not_here", f"{name} means nothing in a {step.kind.value} step.")
+
+
+def _share(value: int | None, pointer: str, *, lowest: int) -> Iterator[FieldError]:
+    if value is None:
+        yield FieldError(pointer, "required", f"{pointer.rsplit('/', 1)[1]} is missing.")
+    elif not lowest <= value <= FULL_BP:
+        yield FieldError(pointer, "out_of_range", f"{value} is not {lowest} to {FULL_BP} basis points (100 %).")
+
+
+def _abilities(plan: Plan, capabilities: Capabilities) -> Iterator[FieldError]:
+    for index, step in enumerate(plan.steps):
+        weight, mirror = step.weight_bp or 0, step.mirror_bp or 0
+        if 0 < weight < FULL_BP:
+            pointer = f"/steps/{index}/weight_bp"
+            if capabilities.weights is Support.NO:
+                yield FieldError(pointer, "no_weights", "This target cannot split traffic; use blue-green.")
+            elif weight < capabilities.min_weight_bp:
+                least = _percent(capabilities.min_weight_bp)
+                yield FieldError(pointer, "weight_too_small", f"This target cannot tell apart less than {least}.")
+        if mirror and capabilities.mirror is Support.NO:
+            yield FieldError(f"/steps/{index}/mirror_bp", "no_mirror", "This target cannot mirror requests.")
+
+
+def _unique_names(plan: Plan) -> Iterator[FieldError]:
+    groups: list[tuple[str, tuple[GateSpec, ...]]] = [("/guardrails", plan.guardrails)]
+    groups += [(f"/steps/{index}/gates", step.gates) for index, step in enumerate(plan.steps)]
+    for pointer, gates in groups:
+        names = [gate.name for gate in gates]
+        for index, name in enumerate(names):
+            if not name or name in names[:index]:
+                yield FieldError(f"{pointer}/{index}/name", "name", f"{name!r} is empty or used twice.")
+
+
+def _percent(weight_bp: int) -> str:
+    return f"{weight_bp / 100:g} %"

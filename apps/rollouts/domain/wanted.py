@@ -1,0 +1,58 @@
+"""What a rollout's state wants of its endpoint: which variants, in which role, with what traffic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.plan import FULL_BP, Strategy
+from apps.rollouts.domain.state import RolloutState
+from apps.targets.domain.plan import Mirror, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """``roles``: variant key -> role, stable's first. Weights of zero are left out: naming them would look like
+    another route and start a period without a change of traffic."""
+
+    roles: dict[str, Role]
+    weights_bp: dict[str, int]
+    mirror: Mirror | None = None
+    failover_to: str | None = None
+
+
+def wanted(state: RolloutState) -> Wanted | None:
+    """The endpoint that ``state`` wants; None while it wants nothing of it (pending, or ended before it began)."""
+    stable, candidate = state.stable, state.candidate
+    is_recreate = state.plan.strategy is Strategy.RECREATE
+    match state.phase:
+        case Phase.PENDING:
+            return None
+        case Phase.PROMOTED:
+            return _alone(candidate)
+        case Phase.ROLLED_BACK | Phase.ABORTED | Phase.FAILED | Phase.SUPERSEDED | Phase.COMPLETED:
+            return _alone(stable)
+        case Phase.ROLLING_BACK if is_recreate:
+            return _alone(stable)
+        case _ if is_recreate:
+            return _alone(candidate)
+        case Phase.PROMOTING:
+            # the old version stays to take over again until it has drained; shadow: the one role without traffic
+            return Wanted({candidate: Role.STABLE, stable: Role.SHADOW}, {candidate: FULL_BP}, None, stable)
+        case _:
+            return _both(state)
+
+
+def _alone(key: str) -> Wanted:
+    return Wanted({key: Role.STABLE}, {key: FULL_BP})
+
+
+def _both(state: RolloutState) -> Wanted:
+    role = Role.SHADOW if state.plan.strategy is Strategy.SHADOW else Role.CANDIDATE
+    weights = {state.stable: FULL_BP - state.weight_bp, state.candidate: state.weight_bp}
+    return Wanted(
+        roles={state.stable: Role.STABLE, state.candidate: role},
+        weights_bp={key: weight for key, weight in weights.items() if weight > 0},
+        mirror=Mirror(state.candidate, state.mirror_bp) if state.mirror_bp else None,
+        failover_to=state.stable,
+    )

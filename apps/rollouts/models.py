@@ -1,0 +1,112 @@
+"""Rollouts and every step they took."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from apps.kernel.ids import new_id
+from apps.kernel.orm import one_of
+from apps.rollouts.domain.machine import ACTIVE, Phase
+from apps.rollouts.domain.plan import Strategy
+
+
+def rollout_id() -> str:
+    return new_id("ro")
+
+
+class Rollout(models.Model):
+    """The move of an endpoint from its stable version to a candidate, by a plan pinned at the start.
+
+    ``phase`` and ``revision`` change only through ``services/record.py`` (compare-and-swap). ``step`` is the index into
+    ``plan["steps"]`` (-1 before the first). ``period`` is the route period of the traffic this step wants.
+    ``weight_bp`` is the candidate's wanted weight. ``memo`` holds what ``decide`` remembers between looks
+    (since when unready, since when inconclusive, the outcome a rollback will end in).
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=rollout_id)
+    endpoint = models.ForeignKey("targets.Endpoint", on_delete=models.PROTECT, related_name="+")
+    stable_version = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, related_name="+")
+    candidate_version = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, related_name="+")
+    strategy = models.CharField(max_length=16)
+    plan = models.JSONField()
+    plan_hash = models.CharField(max_length=71)
+    phase = models.CharField(max_length=16, default=Phase.PENDING)
+    step = models.IntegerField(default=-1)
+    revision = models.PositiveIntegerField(default=1)
+    attempt = models.PositiveIntegerField(default=1)
+    retry_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    supersedes = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    weight_bp = models.PositiveIntegerField(default=0)
+    mirror_bp = models.PositiveIntegerField(default=0)
+    first_period = models.PositiveIntegerField(default=0)
+    period = models.PositiveIntegerField(default=0)
+    memo = models.JSONField(default=dict)
+    reason = models.TextField(default="", blank=True)
+    findings = models.JSONField(default=list)
+    note = models.TextField(default="", blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True, blank=True)
+    step_started_at = models.DateTimeField(null=True, blank=True)
+    phase_started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            one_of("phase", Phase, "rollout_phase_known"),
+            one_of("strategy", Strategy, "rollout_strategy_known"),
+            models.UniqueConstraint(
+                fields=["endpoint"],
+                condition=models.Q(phase__in=sorted(phase.value for phase in ACTIVE if phase is not Phase.PENDING)),
+                name="one_active_rollout_per_endpoint",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(phase__in=sorted(phase.value for phase in ACTIVE)),
+                name="rollout_due",
+            ),
+            models.Index(fields=["endpoint", "-created_at"], name="rollout_by_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.phase}"
+
+
+class Transition(models.Model):
+    """One recorded decision: what was known (canonical JSON), what was done, why, and by which code.
+
+    ``code_hash`` is the SHA-256 of the deciding modules' source: a stored decision replays byte for byte under it.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="transitions")
+    revision = models.PositiveIntegerField()
+    from_phase = models.CharField(max_length=16)
+    to_phase = models.CharField(max_length=16)
+    action = models.CharField(max_length=16)
+    reason = models.TextField()
+    step = models.IntegerField()
+    weight_bp = models.PositiveIntegerField()
+    generation = models.PositiveIntegerField()
+    epoch = models.PositiveBigIntegerField(default=0)
+    actor_label = models.CharField(max_length=200)
+    state = models.TextField(default="")
+    seen = models.TextField(default="")
+    decision = models.TextField(default="")
+    code_hash = models.CharField(max_length=71, default="", blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["rollout", "revision"], name="transition_once_per_revision")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rollout_id}@{self.revision} {self.from_phase}->{self.to_phase}"

@@ -1,0 +1,138 @@
+"""Reads of rollouts and their history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, QuerySet
+
+from apps.accounts.domain.roles import who_can
+from apps.kernel.clock import now
+from apps.kernel.errors import NotFound
+from apps.rollouts.domain.commands import refusal_of
+from apps.rollouts.domain.machine import ACTIVE, Phase
+from apps.rollouts.domain.plan import Plan
+from apps.rollouts.domain.state import Command, Memo, RolloutState
+from apps.rollouts.models import Rollout, Transition
+
+RELATED = (
+    "endpoint__target",
+    "endpoint__model",
+    "endpoint__stable_version__model",
+    "stable_version__model",
+    "candidate_version__model",
+)
+_ACTIVE = [phase.value for phase in ACTIVE]
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedCommand:
+    """One button: whether it works now, and if not why. ``action`` is the right it needs, ``roles`` who has it."""
+
+    command: str
+    is_allowed: bool
+    reason: str
+    action: str
+    roles: tuple[str, ...]
+
+
+def rollout_get(rollout_id: str) -> Rollout:
+    """With endpoint, target and versions, one query. Raises NotFound."""
+    rollout = Rollout.objects.select_related(*RELATED).filter(pk=rollout_id).first()
+    if rollout is None:
+        raise NotFound("rollout_not_found", f"There is no rollout {rollout_id!r}.")
+    return rollout
+
+
+def rollout_list(
+    *,
+    endpoint_id: str | None = None,
+    phase: str | None = None,
+    is_active: bool | None = None,
+    strategy: str | None = None,
+    candidate_version_id: str | None = None,
+) -> QuerySet[Rollout]:
+    """Newest first, with endpoint, target and versions. ``phase`` may name several, separated by commas."""
+    found = Rollout.objects.select_related(*RELATED).order_by("-created_at", "-pk")
+    if endpoint_id is not None:
+        found = found.filter(endpoint_id=endpoint_id)
+    if phase:
+        found = found.filter(phase__in=phase.split(","))
+    if is_active is not None:
+        found = found.filter(phase__in=_ACTIVE) if is_active else found.exclude(phase__in=_ACTIVE)
+    if strategy is not None:
+        found = found.filter(strategy=strategy)
+    if candidate_version_id is not None:
+        found = found.filter(candidate_version_id=candidate_version_id)
+    return found
+
+
+def rollouts_due(at: datetime | None = None) -> QuerySet[Rollout]:
+    """Active rollouts whose next look is due, oldest first."""
+    return Rollout.objects.filter(phase__in=_ACTIVE, due_at__lte=at or now()).order_by("due_at")
+
+
+def active_of(endpoint_id: str) -> Rollout | None:
+    """The rollout that moves the endpoint now, else the oldest that waits for it, else None."""
+    rows = Rollout.objects.select_related(*RELATED).filter(endpoint_id=endpoint_id, phase__in=_ACTIVE)
+    found = list(rows.order_by("created_at", "pk"))
+    moving = [rollout for rollout in found if rollout.phase != Phase.PENDING]
+    return next(iter([*moving, *found]), None)
+
+
+def transitions_of(rollout_id: str) -> QuerySet[Transition]:
+    """Oldest first."""
+    return Transition.objects.filter(rollout_id=rollout_id).order_by("revision")
+
+
+def allowed_commands(rollout: Rollout) -> list[AllowedCommand]:
+    """Every command with whether the phase allows it and the sentence why not. Rights are the caller's to add."""
+    found = []
+    state = _phase_state(rollout)
+    for command in Command:
+        if command is Command.SUPERSEDE:
+            continue
+        refusal = refusal_of(state, command)
+        if command is Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
+            refusal = None  # starts a rollout back to the version before
+        found.append(_allowed(command.value, refusal.detail if refusal else ""))
+    reason = "" if rollout.phase not in {*_ACTIVE, Phase.PROMOTED.value} else f"Nothing to retry while {rollout.phase}."
+    return [*found, _allowed("retry", reason)]
+
+
+def why_waiting(rollout: Rollout) -> str:
+    """The sentence under the title: what it waits for, or how it ended."""
+    return rollout.reason or ("waits for its first look" if rollout.phase in _ACTIVE else rollout.phase)
+
+
+def _allowed(command: str, reason: str) -> AllowedCommand:
+    action = f"rollout.{command}"
+    return AllowedCommand(command, not reason, reason, action, tuple(role.value for role in who_can(action)))
+
+
+def _phase_state(rollout: Rollout) -> RolloutState:
+    """Enough of the state to ask what the phase allows."""
+    return RolloutState(
+        id=rollout.pk,
+        endpoint="",
+        phase=Phase(rollout.phase),
+        step=rollout.step,
+        revision=rollout.revision,
+        plan=Plan.from_json(rollout.plan),
+        stable="",
+        candidate="",
+        stable_version="",
+        candidate_version="",
+        weight_bp=rollout.weight_bp,
+        mirror_bp=rollout.mirror_bp,
+        phase_started_at=0.0,
+        memo=Memo(),
+    )
+
+
+def rollout_counts() -> dict[str, int]:
+    """How many rollouts there are in each phase that is not final; phases without one count 0."""
+    counts = dict.fromkeys(sorted(phase.value for phase in ACTIVE), 0)
+    rows = Rollout.objects.filter(phase__in=list(counts)).values_list("phase").annotate(count=Count("id")).order_by()
+    return counts | dict(rows)

@@ -1,0 +1,19 @@
+"""Named points between the verbs of a tick, where crash tests strike. In production they do nothing.
+
+``hook`` is set by the tests and by nothing else, as an attribute, in their own process or in a worker program of their
+own: no setting and no environment variable reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+POINTS = ("after_claim", "after_observe", "after_decide", "after_lease", "after_record", "after_apply", "after_store")
+
+hook: Callable[[str], None] | None = None
+
+
+def boundary(point: str) -> None:
+    """Pass ``point``, one of POINTS."""
+    if hook is not None:
+        hook(point)

@@ -1,0 +1,271 @@
+"""The dry run: everything the wizard and CI see before anything is started. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from apps.kernel.clock import now
+from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
+from apps.kernel.stats.binomial import requests_needed
+from apps.registry.selectors import drop_in_problems, version_get
+from apps.registry.services.verify import artifact_check
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy
+from apps.rollouts.domain.strategies import STANDARD, build_plan
+from apps.rollouts.domain.validate import plan_errors
+from apps.rollouts.selectors import active_of
+from apps.targets.selectors import capabilities_of, endpoint_get, freeze_active
+from apps.telemetry.domain.window import WindowRequest
+from apps.telemetry.selectors import windows
+
+if TYPE_CHECKING:  # names for the reader and mypy; another app's models are not ours to query
+    from apps.registry.models import ModelVersion
+    from apps.targets.models import Endpoint
+
+LOAD_SECONDS = 600
+REQUESTS_FOR_ONE_PERCENT = 455
+"""Requests without a bad one that prove "under 1 %" (kernel.stats.bernoulli, alpha .05); in inverse proportion else."""
+
+
+class Level(StrEnum):
+    PASS = "pass"  # noqa: S105
+    WARN = "warn"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the plan panel: ``pointer`` names the field that would have to change."""
+
+    level: Level
+    code: str
+    detail: str
+    pointer: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """``requests_needed`` to verify its split and pass its gates; ``expected_seconds`` at the load of the last ten
+    minutes, None where nobody calls or a person is awaited."""
+
+    index: int
+    sentence: str
+    requests_needed: int
+    expected_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """The answer of a dry run."""
+
+    endpoint: Endpoint
+    stable: ModelVersion | None
+    candidate: ModelVersion
+    plan: Plan
+    checks: tuple[Check, ...]
+    steps: tuple[PlannedStep, ...]
+    requests_per_second: float
+    expected_seconds: float | None
+    rollback: str
+
+    @property
+    def plan_hash(self) -> str:
+        return self.plan.plan_hash
+
+    @property
+    def is_startable(self) -> bool:
+        return not self.blocks
+
+    @property
+    def blocks(self) -> list[Check]:
+        return [check for check in self.checks if check.level is Level.BLOCK]
+
+
+def rollout_plan(
+    *,
+    endpoint_id: str,
+    version_id: str,
+    strategy: str,
+    profile: str = STANDARD,
+    steps: Sequence[Step] | None = None,
+    guardrails: Sequence[GateSpec] | None = None,
+    supersede: str = "reject",
+) -> RolloutPlan:
+    """Check and forecast; reads the artifact, so not in a transaction. Raises NotFound, InvalidInput at /strategy,
+    /profile. Everything else that speaks against the rollout is a check in the answer."""
+    endpoint, candidate = endpoint_get(endpoint_id), version_get(version_id)
+    if strategy not in set(Strategy):
+        raise InvalidInput.at("/strategy", "unknown_strategy", f"{strategy!r} is none of {', '.join(Strategy)}.")
+    plan = build_plan(Strategy(strategy), profile=profile, steps=steps, guardrails=guardrails)
+    rate = _load(endpoint)
+    planned = tuple(_forecast(plan, rate))
+    seconds = [step.expected_seconds for step in planned]
+    return RolloutPlan(
+        endpoint=endpoint,
+        stable=endpoint.stable_version,
+        candidate=candidate,
+        plan=plan,
+        checks=tuple(_checks(endpoint, candidate, plan, rate, supersede)),
+        steps=planned,
+        requests_per_second=rate,
+        expected_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
+        rollback=_rollback(endpoint.stable_version, plan),
+    )
+
+
+def plan_refuse(planned: RolloutPlan) -> None:
+    """Raises for what blocks: InvalidInput with all of the plan's own fields, else Conflict or PolicyRefused."""
+    blocks = planned.blocks
+    if not blocks:
+        return
+    first = blocks[0]
+    fields = [block for block in blocks if block.code.startswith("plan.")]
+    if fields and first in fields:
+        errors = tuple(FieldError(block.pointer, block.code.removeprefix("plan."), block.detail) for block in fields)
+        raise InvalidInput("invalid_plan", " ".join(error.detail for error in errors), fields=errors)
+    extra = {**first.extra, "pointer": first.pointer}
+    if first.code == "endpoint_busy":
+        raise Conflict(first.code, first.detail, extra=extra)
+    raise PolicyRefused(first.code, first.detail, extra=extra)
+
+
+def _checks(endpoint: Endpoint, candidate: ModelVersion, plan: Plan, rate: float, supersede: str) -> Iterator[Check]:
+    yield from _version_checks(endpoint, candidate)
+    for error in plan_errors(plan, capabilities_of(endpoint.target)):
+        yield Check(Level.BLOCK, f"plan.{error.code}", error.detail, error.pointer)
+    yield from _place_checks(endpoint, supersede)
+    if rate == 0:
+        policy = endpoint.target.no_traffic_policy
+        detail = (
+            f"Nobody called {endpoint.name} in the last {LOAD_SECONDS // 60} minutes; by the target's policy: {policy}."
+        )
+        yield Check(Level.WARN, "no_traffic", detail, "/endpoint")
+    if not plan.guardrails:
+        yield Check(Level.WARN, "no_guardrails", "Nothing would bring a bad version back by itself.", "/guardrails")
+
+
+def _version_checks(endpoint: Endpoint, candidate: ModelVersion) -> Iterator[Check]:
+    stable, name = endpoint.stable_version, candidate.semver
+    if candidate.model_id != endpoint.model_id:
+        detail = f"{name} belongs to {candidate.model.name}, {endpoint.name} serves {endpoint.model.name}."
+        yield Check(Level.BLOCK, "other_model", detail, "/version")
+        return
+    if candidate.status != "ready":
+        detail = f"{name} is {candidate.status}: {candidate.status_message or 'only a ready version can be served'}."
+        yield Check(Level.BLOCK, "version_not_ready", detail, "/version")
+    if stable is None:
+        yield Check(Level.BLOCK, "no_stable", f"{endpoint.name} serves nothing that could be replaced.", "/endpoint")
+    elif stable.pk == candidate.pk:
+        yield Check(Level.BLOCK, "same_version", f"{name} is stable at {endpoint.name} already.", "/version")
+    else:
+        yield from _signature(stable, candidate)
+    try:
+        artifact_check(candidate)
+    except PolicyRefused as refused:
+        yield Check(Level.BLOCK, refused.code, refused.detail, "/version", refused.extra)
+    else:
+        yield Check(Level.PASS, "artifact", f"The artifact of {name} is there and unchanged.", "/version")
+
+
+def _signature(stable: ModelVersion, candidate: ModelVersion) -> Iterator[Check]:
+    problems = drop_in_problems(stable, candidate)
+    if not problems:
+        yield Check(Level.PASS, "signature", f"Calls made for {stable.semver} fit {candidate.semver}.", "/version")
+        return
+    named = " ".join(str(problem) for problem in problems)
+    yield Check(
+        Level.BLOCK,
+        "signature_breaks_callers",
+        f"Callers of {stable.semver} would break: {named} Give {candidate.semver} an endpoint of its own.",
+        "/version",
+        {"differences": [problem.as_dict() for problem in problems]},
+    )
+
+
+def _place_checks(endpoint: Endpoint, supersede: str) -> Iterator[Check]:
+    if endpoint.observe_error or endpoint.target.probe_error:
+        reason = endpoint.observe_error or endpoint.target.probe_error
+        detail = f"Target {endpoint.target.name} does not answer: {reason} Nothing can be started there now."
+        yield Check(Level.BLOCK, "target_unreachable", detail, "/endpoint")
+    else:
+        yield Check(Level.PASS, "target", f"Target {endpoint.target.name} answers.", "/endpoint")
+    busy = active_of(endpoint.pk)
+    if busy is not None:
+        detail = f"{endpoint.name} is busy with {busy.pk} (to {busy.candidate_version.semver}, {busy.phase})."
+        level = Level.BLOCK if supersede == "reject" else Level.WARN
+        way_out = {"reject": "Wait, queue behind it, or replace it.", "queue": "This one waits for its end."}
+        after = way_out.get(supersede, "It goes back first, then this one begins.")
+        is_over = busy.phase == Phase.PROMOTING and supersede == "replace"
+        after = "It is all but finished, so this one waits for its end." if is_over else after
+        extra = {"rollout": busy.pk, "phase": busy.phase}
+        yield Check(level, "endpoint_busy", f"{detail} {after}", "/supersede", extra)
+    freeze = freeze_active(endpoint, now())
+    if freeze is not None:
+        until = f"{freeze.ends_at:%Y-%m-%d %H:%M} UTC"
+        yield Check(Level.WARN, "frozen", f"A freeze window is open until {until}: {freeze.reason}.", "/endpoint")
+
+
+def _load(endpoint: Endpoint) -> float:
+    """Requests per second of the last ten minutes, all variants that are desired there."""
+    until = int(now().timestamp())
+    keys = [variant["key"] for variant in endpoint.desired.get("variants", ())] if endpoint.desired else []
+    found = windows(
+        [WindowRequest(endpoint.name, key, ("weighted",), since=until - LOAD_SECONDS, until=until) for key in keys]
+    )
+    return sum(window.total for window in found) / LOAD_SECONDS
+
+
+def _forecast(plan: Plan, rate: float) -> Iterator[PlannedStep]:
+    weight_bp, mirror_bp = 0, 0
+    for index, step in enumerate(plan.steps):
+        if step.kind is StepKind.SET_WEIGHT:
+            weight_bp, mirror_bp = step.weight_bp or 0, step.mirror_bp or 0
+        if step.kind is StepKind.MIRROR:
+            mirror_bp = step.mirror_bp or 0
+        needed = _needed(step)
+        share = max(weight_bp, mirror_bp) / FULL_BP
+        own_rate = rate if step.kind is StepKind.SET_WEIGHT else rate * share
+        seconds: float | None = float(step.seconds or 0)
+        if needed:
+            seconds = needed / own_rate if own_rate else None
+        if step.kind is StepKind.PAUSE and step.seconds is None:
+            seconds = None
+        yield PlannedStep(index, sentence_of(step), needed, seconds)
+
+
+def _needed(step: Step) -> int:
+    if step.kind is StepKind.SET_WEIGHT and step.weight_bp and 0 < step.weight_bp <= FULL_BP:
+        return max(20, requests_needed(step.weight_bp))
+    limits = [1 - gate.limit if gate.metric.value == "availability" else gate.limit for gate in step.gates]
+    shares = [limit for limit in limits if 0 < limit < 1]
+    return round(REQUESTS_FOR_ONE_PERCENT * 0.01 / min(shares)) if shares else 0
+
+
+def sentence_of(step: Step) -> str:
+    """One step in words."""
+    match step.kind:
+        case StepKind.SET_WEIGHT:
+            return f"send {(step.weight_bp or 0) / 100:g} % of the requests to the candidate"
+        case StepKind.MIRROR:
+            return f"copy {(step.mirror_bp or 0) / 100:g} % of the requests to the candidate"
+        case StepKind.PAUSE:
+            return "wait until a person resumes" if step.seconds is None else f"watch for {step.seconds} s"
+        case StepKind.GATE:
+            return f"go on only when {', '.join(gate.name for gate in step.gates)} are proved within their limits"
+        case StepKind.APPROVAL:
+            return "ask for an approval"
+
+
+def _rollback(stable: ModelVersion | None, plan: Plan) -> str:
+    if stable is None:
+        return "There is no version to go back to."
+    if plan.strategy is Strategy.RECREATE:
+        return f"To {stable.semver}, which is started again first: callers wait as long as it takes to load."
+    return (
+        f"To {stable.semver}, whose processes stay up until the end: one route change, then {plan.drain_seconds} s of "
+        "draining. By itself when a guardrail fails, or at once by one click."
+    )

@@ -1,0 +1,149 @@
+"""One tick: observe, decide, record, reconcile. A crash between any two is repaired by the next tick."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from django.db import connection, transaction
+
+from apps.kernel.clock import now
+from apps.kernel.errors import DomainError
+from apps.kernel.services.outbox import publish_live
+from apps.rollouts.domain.decide import decide
+from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Action, Hold, Phase
+from apps.rollouts.models import Rollout
+from apps.rollouts.services.faults import boundary
+from apps.rollouts.services.observe import Look, rollouts_look, rollouts_read
+from apps.rollouts.services.record import findings_json, transition_record
+from apps.targets.services.freshness import targets_answered_at
+from apps.targets.services.lease import lease_release, lease_take
+from apps.targets.services.observe import endpoint_observe
+from apps.targets.services.reconcile import endpoint_reconcile
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 200
+LEASE_SECONDS = 5.0
+SOON, LATER = 1, 3
+"""Seconds until the next look: guarded traffic soon, a rollout that only waits for its turn or a person later."""
+
+_CLAIM = """
+    UPDATE rollouts_rollout SET due_at = %(now)s + make_interval(secs => CASE WHEN phase = ANY(%(slow)s)
+                                                                       THEN %(later)s ELSE %(soon)s END)
+     WHERE id IN (SELECT id FROM rollouts_rollout WHERE phase = ANY(%(active)s) AND due_at <= %(now)s
+                   ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+ RETURNING id
+"""
+_SLOW = [Phase.PENDING.value, Phase.WAITING.value, Phase.PAUSED.value]
+
+
+def tick_due(holder: str, limit: int = 5_000, seconds: float = 20.0) -> int:
+    """Look at every rollout that is due, in chunks, until none is, ``limit`` is reached or ``seconds`` have passed.
+
+    A claim moves ``due_at`` ahead, so that a worker that dies with a chunk delays it by a look and loses nothing.
+    """
+    looked, ends = 0, time.monotonic() + seconds
+    while looked < limit and time.monotonic() < ends:
+        ids = _claim(min(CHUNK, limit - looked))
+        boundary("after_claim")
+        if not ids:
+            break
+        _tick_all(ids, holder)
+        looked += len(ids)
+    return looked
+
+
+def rollout_tick(rollout_id: str, holder: str) -> Action | None:
+    """Look at one rollout now; the action decided, None when it is unknown or has ended."""
+    found = _tick_all([rollout_id], holder)
+    return found[0] if found else None
+
+
+def _claim(limit: int) -> list[str]:
+    values: dict[str, Any] = {
+        "now": now(),
+        "slow": _SLOW,
+        "active": [phase.value for phase in ACTIVE],
+        "limit": limit,
+        "soon": SOON,
+        "later": LATER,
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _tick_all(ids: Sequence[str], holder: str) -> list[Action]:
+    _refresh(ids)
+    looks = rollouts_look([rollout for rollout in rollouts_read(ids) if rollout.phase not in TERMINAL])
+    boundary("after_observe")
+    return [_tick(look, holder) for look in looks]
+
+
+def _refresh(ids: Sequence[str]) -> None:
+    """Ask the targets that nobody watches; what a watched one says is in the row already."""
+    rows = list(Rollout.objects.filter(pk__in=ids).values_list("endpoint_id", "endpoint__target_id", "phase"))
+    watched = targets_answered_at({target_id for _, target_id, _ in rows})
+    for endpoint_id in {
+        endpoint for endpoint, target, phase in rows if target not in watched and phase not in TERMINAL
+    }:
+        _guarded(endpoint_id, lambda endpoint_id=endpoint_id: endpoint_observe(endpoint_id))  # type: ignore[misc]
+
+
+def _tick(look: Look, holder: str) -> Action:
+    action = decide(look.state, look.seen)
+    boundary("after_decide")
+    if isinstance(action, Hold):
+        _hold(look, action, holder)
+        return action
+    rollout = look.rollout
+    epoch = lease_take(rollout.endpoint_id, holder=holder, seconds=LEASE_SECONDS)
+    boundary("after_lease")
+    if epoch is None:
+        return action  # another worker is at this endpoint; it, or the next tick, will do it
+    recorded = transition_record(look, action, epoch=epoch)
+    boundary("after_record")
+    if recorded is None or recorded.generation is None:
+        lease_release(rollout.endpoint_id, holder=holder, epoch=epoch)
+        return action
+    log.info("rollout_moved", rollout=rollout.pk, action=type(action).__name__, reason=action.reason)
+    _guarded(rollout.endpoint_id, lambda: endpoint_reconcile(rollout.endpoint_id, holder=holder))
+    boundary("after_apply")
+    _guarded(rollout.endpoint_id, lambda: endpoint_observe(rollout.endpoint_id))
+    boundary("after_store")
+    return action
+
+
+def _hold(look: Look, action: Hold, holder: str) -> None:
+    """Write only what is news; mend what a crash between record and reconcile left undone."""
+    rollout, endpoint = look.rollout, look.rollout.endpoint
+    if endpoint.applied_generation != endpoint.generation and not endpoint.apply_error:
+        _guarded(endpoint.pk, lambda: endpoint_reconcile(endpoint.pk, holder=holder))
+    memo, found = look.state.memo.to_json(), findings_json(look.state, look.seen)
+    is_news = memo != rollout.memo or _verdicts(found) != _verdicts(rollout.findings)
+    if not is_news and _gist(action.reason) == _gist(rollout.reason):
+        return
+    with transaction.atomic():
+        row = Rollout.objects.filter(pk=rollout.pk, phase=rollout.phase, revision=rollout.revision)
+        if row.update(memo=memo, findings=found, reason=action.reason):
+            publish_live(f"rollout:{rollout.pk}", id=rollout.pk, revision=rollout.revision)
+
+
+def _verdicts(found: Sequence[dict[str, object]]) -> list[object]:
+    return [one["verdict"] for one in found]
+
+
+def _gist(reason: str) -> str:
+    """A reason without its numbers: a clock that ticks is no news."""
+    return "".join(letter for letter in reason if not letter.isdigit())
+
+
+def _guarded(endpoint_id: str, call: Callable[[], object]) -> None:
+    """One endpoint's fault must not stop the others of a chunk; it is written down and met again by the next tick."""
+    try:
+        call()
+    except DomainError as error:
+        log.warning("endpoint_step_failed", endpoint_id=endpoint_id, code=error.code, detail=error.detail)

@@ -1,0 +1,68 @@
+"""Which buttons a rollout has now, and why the others cannot be pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from django.http import HttpRequest
+
+from apps.rollouts.domain.machine import TERMINAL, Phase
+from apps.rollouts.models import Rollout
+from apps.rollouts.selectors import allowed_commands
+from apps.rollouts.web.request import why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """``look`` is primary, danger or empty; ``ask`` opens a panel with that text and a reason before it is sent."""
+
+    command: str
+    word: str
+    look: str = ""
+    why_not: str = ""
+    ask: str = ""
+    is_reason_required: bool = False
+
+
+def buttons_of(request: HttpRequest, rollout: Rollout) -> list[Button]:
+    """Running: pause or resume, promote, abort, roll back. Ended: retry, or roll back to the version before."""
+    refusals = {item.command: "" if item.is_allowed else item.reason for item in allowed_commands(rollout)}
+    return [
+        replace(button, why_not=why_not(request, f"rollout.{button.command}") or refusals[button.command])
+        for button in _wanted(rollout)
+    ]
+
+
+def reasons_of(buttons: Sequence[Button]) -> list[tuple[list[str], str]]:
+    """Why buttons cannot be pressed, each reason once with the buttons it holds for."""
+    found: dict[str, list[str]] = {}
+    for button in buttons:
+        if button.why_not:
+            found.setdefault(button.why_not, []).append(button.word)
+    return [(words, reason) for reason, words in found.items()]
+
+
+def _wanted(rollout: Rollout) -> list[Button]:
+    stable, candidate = rollout.stable_version.semver, rollout.candidate_version.semver
+    if rollout.phase == Phase.PROMOTED:
+        return [
+            Button(
+                "roll_back",
+                f"Roll back to {stable}",
+                "danger",
+                ask=f"A new rollout brings {stable} back: it must come up first.",
+            )
+        ]
+    if rollout.phase in TERMINAL:
+        return [Button("retry", "Retry with the same plan")]
+    is_halted = rollout.phase in (Phase.PAUSED, Phase.WAITING)
+    promise = (
+        f"{candidate} gets all traffic now. The rest of the plan is skipped; guardrails go on until {stable} has left."
+    )
+    return [
+        Button("resume", "Resume", "primary") if is_halted else Button("pause", "Pause"),
+        Button("promote", f"Promote {candidate}", ask=promise, is_reason_required=True),
+        Button("abort", "Abort", ask=f"{stable} gets all traffic again and this rollout ends as aborted."),
+        Button("roll_back", f"Roll back to {stable}", "danger"),
+    ]

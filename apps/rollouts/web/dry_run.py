@@ -1,0 +1,97 @@
+"""The dry run as the wizard shows it, and the same request as CI would send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from django.conf import settings
+
+from apps.rollouts.domain.plan import Plan, gate_json
+from apps.rollouts.services.plan import Check, Level, RolloutPlan, rollout_plan
+from apps.rollouts.web.draft import Draft
+from apps.rollouts.web.story import Stop, stops_of
+
+if TYPE_CHECKING:
+    from apps.registry.models import ModelVersion
+    from apps.targets.models import Endpoint
+
+_ORDER = (Level.BLOCK, Level.WARN, Level.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStop:
+    """One stop with what it takes: seconds at today's load (None: nobody can tell) and requests to prove it."""
+
+    stop: Stop
+    seconds: float | None
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """A dry run for the panel; ``checks`` have the blocking ones first."""
+
+    plan: Plan
+    plan_hash: str
+    stops: list[PlanStop]
+    checks: list[Check]
+    is_blocked: bool
+    seconds: float | None
+    rate: float
+    way_back: str
+    curl: str
+
+
+def plan_view(draft: Draft, version: ModelVersion, endpoint: Endpoint) -> PlanView:
+    """The answer of ``rollout_plan`` to the draft. Raises what it raises."""
+    planned = rollout_plan(
+        endpoint_id=endpoint.pk,
+        version_id=version.pk,
+        strategy=draft.strategy.value,
+        profile=draft["profile"],
+        guardrails=draft.guardrails(),
+        supersede=draft["on_busy"],
+    )
+    return PlanView(
+        plan=planned.plan,
+        plan_hash=planned.plan_hash,
+        stops=_stops(planned),
+        checks=sorted(planned.checks, key=lambda check: _ORDER.index(check.level)),
+        is_blocked=not planned.is_startable,
+        seconds=planned.expected_seconds,
+        rate=planned.requests_per_second,
+        way_back=planned.rollback,
+        curl=_curl(draft, version, endpoint, planned),
+    )
+
+
+def _stops(planned: RolloutPlan) -> list[PlanStop]:
+    found = []
+    for stop in stops_of(planned.plan):
+        steps = planned.steps[stop.first : stop.last + 1]
+        seconds = [step.expected_seconds for step in steps]
+        total = None if None in seconds else sum(value for value in seconds if value is not None)
+        found.append(PlanStop(stop, total, sum(step.requests_needed for step in steps)))
+    return found
+
+
+def _curl(draft: Draft, version: ModelVersion, endpoint: Endpoint, planned: RolloutPlan) -> str:
+    """The start of exactly this plan; a retry with the same key starts nothing twice."""
+    body: dict[str, Any] = {
+        "endpoint": endpoint.name,
+        "version": version.semver,
+        "strategy": planned.plan.strategy.value,
+        "profile": draft["profile"],
+        "guardrails": [gate_json(gate) for gate in planned.plan.guardrails],
+        "supersede": draft["on_busy"],
+        "expected_plan_hash": planned.plan_hash,
+        **({"note": draft["note"]} if draft["note"] else {}),
+    }
+    text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode().replace("'", "'\\''")
+    return (
+        f"curl -X POST {settings.PILOTHOUSE_BASE_URL}/api/v1/rollouts \\\n"
+        '  -H "Authorization: Bearer $PILOTHOUSE_TOKEN" -H "Content-Type: application/json" \\\n'
+        f"  -H \"Idempotency-Key: $CI_PIPELINE_ID\" \\\n  -d '{text}'"
+    )

@@ -1,0 +1,107 @@
+"""Fragments that other rooms ask for by URL: an endpoint's traffic, charts and events; where a model is live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
+
+from apps.accounts.web_access import declares
+from apps.kernel.clock import now
+from apps.kernel.errors import NotFound
+from apps.registry.selectors import version_by, version_list
+from apps.rollouts.selectors import active_of, rollout_list
+from apps.rollouts.web.figures import charts_of
+from apps.rollouts.web.measures import measure
+from apps.rollouts.web.offers import offers_of
+from apps.rollouts.web.reads import latest_transitions
+from apps.rollouts.web.request import allows
+from apps.rollouts.web.story import comparison
+from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
+
+RANGE_SECONDS = {"15m": (900, 10), "1h": (3600, 30), "6h": (21600, 180), "24h": (86400, 720)}
+EVENTS = 12
+DRAWN = 20
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
+    """Wanted and measured split, p95 and errors per variant, the active rollout, and what could be rolled out next."""
+    endpoint = endpoint_get(name)
+    plan = plan_of(endpoint)
+    active = active_of(endpoint.pk)
+    measured = measure(plan) if plan else None
+    stable = next((part for part in measured.parts if part.tone == "stable"), None) if measured else None
+    others = [part for part in measured.parts if part.tone != "stable"] if measured else []
+    offers = [] if active else offers_of([endpoint], {endpoint.model.name: version_list(endpoint.model.name)})
+    context = {
+        "endpoint": endpoint,
+        "measured": measured,
+        "stable": stable,
+        "sentences": [
+            f"{part.version}: {comparison(part.p95, stable.p95, stable.version)}"
+            for part in others
+            if stable and part.p95
+        ],
+        "active": active,
+        "offers": offers,
+        "may_start": allows(request, "rollout.start"),
+    }
+    return render(request, "rollouts/_endpoint_traffic.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
+    """Latency, errors and split under one time axis. Raises NotFound for a range that is not offered."""
+    if span not in RANGE_SECONDS:
+        raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGE_SECONDS)}.")
+    endpoint = endpoint_get(name)
+    seconds, step = RANGE_SECONDS[span]
+    until = int(now().timestamp()) // step * step + step
+    rollouts = list(rollout_list(endpoint_id=endpoint.pk)[:DRAWN])
+    context = {"charts": charts_of(endpoint, rollouts, since=until - seconds, until=until, step=step)}
+    return render(request, "rollouts/_charts.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
+    """The newest transitions at an endpoint."""
+    endpoint = endpoint_get(name)
+    ids = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
+    context = {"events": latest_transitions(ids, EVENTS), "endpoint": endpoint}
+    return render(request, "rollouts/_endpoint_events.html", context)
+
+
+@declares("model.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def model_live(request: HttpRequest, name: str) -> HttpResponse:
+    """The endpoints that serve a model, with what runs on each."""
+    rows: list[dict[str, Any]] = []
+    for endpoint in endpoint_list().filter(model__name=name):
+        plan, observed = plan_of(endpoint), observed_of(endpoint)
+        variants = [(item.version, item.role.value, plan.weight_bp(item.key)) for item in plan.variants] if plan else []
+        rows.append({"endpoint": endpoint, "variants": variants, "observed": observed})
+    return render(request, "rollouts/_model_live.html", {"rows": rows, "name": name})
+
+
+@declares("model.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def version_offers(request: HttpRequest, name: str, reference: str) -> HttpResponse:
+    """Where one version could be rolled out now, and if not, why not."""
+    version = version_by(name, reference)
+    endpoints = list(endpoint_list().filter(model__name=name))
+    offers = offers_of(endpoints, {name: [version]}, only_newer=False)
+    serving = [item for item in endpoints if item.stable_version_id == version.pk]
+    context = {"offers": offers, "serving": serving, "version": version, "may_start": allows(request, "rollout.start")}
+    return render(request, "rollouts/_version_offers.html", context)

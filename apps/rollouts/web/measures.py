@@ -1,0 +1,153 @@
+"""What was measured at an endpoint, as pages show it: shares, percentiles, error rates, and who wears which colour."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from apps.kernel.clock import now
+from apps.targets.domain.plan import FULL_BP, EndpointPlan
+from apps.telemetry.domain.window import Window, WindowRequest
+from apps.telemetry.selectors import split_counts_many, windows
+
+RECENT_SECONDS = 300
+SPARK_POINTS = 15
+SPARK_SECONDS = 60
+OTHER_COLOURS = 6
+
+Tones = dict[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One variant's traffic. Shares are 0..1; ``measured`` is None without a request in the current period."""
+
+    key: str
+    version: str
+    tone: str
+    wanted: float
+    measured: float | None
+    requests: int
+    mirrored: float
+    p95: float | None
+    errors: float | None
+    judged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One endpoint: its parts, and what its callers saw in the last minutes over all variants."""
+
+    parts: list[Part] = field(default_factory=list)
+    p95: float | None = None
+    errors: float | None = None
+    judged: int = 0
+    newest_at: float | None = None
+    spark: list[float | None] = field(default_factory=list)
+
+    def part(self, key: str) -> Part | None:
+        return next((part for part in self.parts if part.key == key), None)
+
+
+def tone_of(key: str) -> str:
+    """A stable colour for a version that has no role now."""
+    return f"other-{zlib.crc32(key.encode()) % OTHER_COLOURS + 1}"
+
+
+def version_of(key: str) -> str:
+    """The version a key was made from (``ModelVersion.variant_key``), for variants that no plan names any more."""
+    return key.removeprefix("v").replace("-", ".")
+
+
+def tones_of(plan: EndpointPlan | None, keys: Iterable[str] = ()) -> Tones:
+    """Variant key -> (version, tone): roles for the plan's variants, hashed colours for further ``keys``."""
+    tones = {item.key: (item.version, item.role.value) for item in plan.variants} if plan else {}
+    return tones | {key: (version_of(key), tone_of(key)) for key in keys if key not in tones}
+
+
+def p95_of(window: Window) -> float | None:
+    estimate = window.latency.quantile(0.95)
+    return estimate.value if estimate else None
+
+
+def error_share(window: Window) -> float | None:
+    return window.bad / window.judged if window.judged else None
+
+
+def measure_many(plans: Mapping[str, EndpointPlan], *, with_spark: bool = True) -> dict[str, Measured]:
+    """The measures of many endpoints, by name, in two queries."""
+    at = int(now().timestamp())
+    counts = split_counts_many([(name, plan.route.period) for name, plan in plans.items()])
+    asked: list[WindowRequest] = []
+    for name, plan in plans.items():
+        for variant in plan.variants:
+            asked.append(WindowRequest(name, variant.key, since=at - RECENT_SECONDS))
+            asked += _spark_requests(name, variant.key, at) if with_spark else []
+    answers = iter(windows(asked))
+    return {
+        name: _measured(plan, counts[name, plan.route.period], [_take(answers, with_spark) for _ in plan.variants])
+        for name, plan in plans.items()
+    }
+
+
+def measure(plan: EndpointPlan) -> Measured:
+    """The measures of one endpoint."""
+    return measure_many({plan.endpoint: plan}, with_spark=False)[plan.endpoint]
+
+
+def _spark_requests(name: str, key: str, at: int) -> list[WindowRequest]:
+    newest = at // 10 * 10
+    return [
+        WindowRequest(
+            name,
+            key,
+            routes=("weighted",),
+            since=newest - back * SPARK_SECONDS,
+            until=newest - (back - 1) * SPARK_SECONDS,
+        )
+        for back in range(SPARK_POINTS, 0, -1)
+    ]
+
+
+def _take(answers: Iterable[Window], with_spark: bool) -> tuple[Window, list[Window]]:
+    source = iter(answers)
+    recent = next(source)
+    return recent, [next(source) for _ in range(SPARK_POINTS)] if with_spark else []
+
+
+def _measured(plan: EndpointPlan, counts: Mapping[str, int], found: Sequence[tuple[Window, list[Window]]]) -> Measured:
+    total = sum(counts.values())
+    mirror = plan.route.mirror
+    parts = [
+        Part(
+            key=item.key,
+            version=item.version,
+            tone=item.role.value,
+            wanted=plan.weight_bp(item.key) / FULL_BP,
+            measured=counts.get(item.key, 0) / total if total else None,
+            requests=counts.get(item.key, 0),
+            mirrored=mirror.fraction_bp / FULL_BP if mirror and mirror.variant == item.key else 0.0,
+            p95=p95_of(recent),
+            errors=error_share(recent),
+            judged=recent.judged,
+        )
+        for item, (recent, _) in zip(plan.variants, found, strict=True)
+    ]
+    called = [recent for part, (recent, _) in zip(parts, found, strict=True) if part.wanted] or [found[0][0]]
+    whole = called[0].latency.merge(*(window.latency for window in called[1:]))
+    estimate, judged = whole.quantile(0.95), sum(window.judged for window in called)
+    columns = list(zip(*(spark for _, spark in found), strict=True))
+    return Measured(
+        parts=parts,
+        p95=estimate.value if estimate else None,
+        errors=sum(window.bad for window in called) / judged if judged else None,
+        judged=judged,
+        newest_at=max((window.newest_at for window, _ in found if window.newest_at is not None), default=None),
+        spark=[_merged_p95(column) for column in columns],
+    )
+
+
+def _merged_p95(column: Sequence[Window]) -> float | None:
+    estimate = column[0].latency.merge(*(window.latency for window in column[1:])).quantile(0.95)
+    return estimate.value if estimate else None

@@ -1,0 +1,87 @@
+"""What could be rolled out next: ready versions that can stand in for the stable one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from apps.registry.domain.semver import Semver
+from apps.registry.selectors import drop_in_problems
+from apps.rollouts.domain.machine import ACTIVE, TERMINAL
+from apps.rollouts.domain.strategies import FAST
+from apps.rollouts.models import Rollout
+
+READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One version for one endpoint. ``why_not`` is empty when it can be rolled out; ``last`` is how it went before."""
+
+    endpoint: str
+    version: str
+    description: str
+    stable: str
+    url: str
+    why_not: str = ""
+    last: Any = None
+
+
+def offers_of(
+    endpoints: Sequence[Any], versions: Mapping[str, Iterable[Any]], *, only_newer: bool = True
+) -> list[Offer]:
+    """Per endpoint its offers, oldest version first; ``only_newer``: those above stable that can be started.
+
+    ``versions`` maps a model's name to its versions. One query for all endpoints.
+    """
+    ids = [endpoint.pk for endpoint in endpoints]
+    before: dict[tuple[str, str], Rollout] = {}
+    busy: set[str] = set()
+    for rollout in Rollout.objects.filter(endpoint_id__in=ids).order_by("created_at"):
+        before[rollout.endpoint_id, rollout.candidate_version_id] = rollout
+        if rollout.phase in ACTIVE:
+            busy.add(rollout.endpoint_id)
+    offers = []
+    for endpoint in endpoints:
+        for version in sorted(versions.get(endpoint.model.name, ()), key=_order):
+            why_not = _why_not(endpoint, version, endpoint.pk in busy)
+            is_newer = endpoint.stable_version is None or _order(version) > _order(endpoint.stable_version)
+            if version.pk == endpoint.stable_version_id or (only_newer and (why_not or not is_newer)):
+                continue
+            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk))))
+    return offers
+
+
+def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None) -> Offer:
+    # In development nobody waits for hours of baking; everywhere else the standard pace is the default.
+    pace = {"profile": FAST} if endpoint.target.environment == "development" else {}
+    query = urlencode({"model": endpoint.model.name, "version": version.semver, "endpoint": endpoint.name, **pace})
+    return Offer(
+        endpoint=endpoint.name,
+        version=version.semver,
+        description=version.description,
+        stable=endpoint.stable_version.semver if endpoint.stable_version else "",
+        url=f"{reverse('rollouts:new')}?{query}&step=how",
+        why_not=why_not,
+        last=last if last is not None and last.phase in TERMINAL else None,
+    )
+
+
+def _why_not(endpoint: Any, version: Any, is_busy: bool) -> str:
+    if version.status != READY:
+        return f"{version.semver} is not ready ({version.status.replace('_', ' ')})."
+    if endpoint.stable_version is None:
+        return f"{endpoint.name} serves nothing yet that could be replaced."
+    problems = drop_in_problems(endpoint.stable_version, version)
+    if problems:
+        named = " ".join(str(problem) for problem in problems)
+        return f"{version.semver} would break callers of {endpoint.stable_version.semver}: {named}"
+    return f"A rollout is already moving {endpoint.name}." if is_busy else ""
+
+
+def _order(version: Any) -> Semver:
+    return Semver(version.major, version.minor, version.patch)

@@ -1,0 +1,266 @@
+"""The rollout page in words and stops: pure functions of a rollout's plan, phase and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from apps.kernel.verdicts import Verdict
+from apps.rollouts.domain.machine import TERMINAL, Phase
+from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind
+
+LEVELS = {
+    Verdict.PASS: "ok",
+    Verdict.FAIL: "bad",
+    Verdict.INCONCLUSIVE: "attention",
+    Verdict.NO_DATA: "unknown",
+    Verdict.ERROR: "unknown",
+    Verdict.PENDING: "progressing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One stop of the rail: a weight with what happens there. ``first``/``last`` are step indexes."""
+
+    title: str
+    first: int
+    last: int
+    notes: tuple[str, ...] = ()
+    state: str = "later"
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One gate: its verdict, value, limit, interval and samples; ``sentence`` says it all in words."""
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    value: str = "–"
+    limit: str = ""
+    samples: int | None = None
+    share: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    bound: float | None = None
+    shown_lower: str = ""
+    shown_upper: str = ""
+
+    @property
+    def level(self) -> str:
+        return LEVELS[self.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    title: str
+    first: int
+    steps: list[Step] = field(default_factory=list)
+
+
+def span(seconds: float | None) -> str:
+    """Seconds as a plan says them: "15 s", "30 min", "1 h"."""
+    if seconds is None:
+        return "until a person resumes"
+    whole = round(seconds)
+    if whole >= 3600 and whole % 3600 == 0:
+        return f"{whole // 3600} h"
+    return f"{whole // 60} min" if whole >= 60 and whole % 60 == 0 else f"{whole} s"
+
+
+def step_words(step: Step) -> str:
+    """One step in words."""
+    match step.kind:
+        case StepKind.SET_WEIGHT:
+            return f"{(step.weight_bp or 0) / 100:g} %"
+        case StepKind.MIRROR:
+            return f"copy {step.mirror_bp / 100:g} %" if step.mirror_bp else "stop copying"
+        case StepKind.PAUSE:
+            return f"bake {span(step.seconds)}" if step.seconds is not None else "wait for a person"
+        case StepKind.GATE:
+            return f"gate: {', '.join(gate.name for gate in step.gates)}"
+        case StepKind.APPROVAL:
+            return "approval"
+
+
+def stops_of(plan: Plan) -> list[Stop]:
+    """The plan's steps grouped by weight: a weight or copy opens a stop, pauses and gates belong to it."""
+    groups: list[_Group] = []
+    for index, step in enumerate(plan.steps):
+        if step.kind in (StepKind.SET_WEIGHT, StepKind.MIRROR) or not groups:
+            groups.append(_Group(step_words(step), index))
+        groups[-1].steps.append(step)
+    return [
+        Stop(
+            group.title,
+            group.first,
+            group.first + len(group.steps) - 1,
+            tuple(
+                step_words(step)
+                for step in group.steps[1:] or ()
+                if step.kind not in (StepKind.SET_WEIGHT, StepKind.MIRROR)
+            ),
+        )
+        for group in groups
+    ]
+
+
+def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
+    """Prepare, the plan's stops, and the end; each done, now or later. ``level`` colours the current one."""
+    stops = [Stop("prepare", -1, -1, ("ready and warm",)), *stops_of(plan)]
+    end = Stop("done" if not _ends_full(plan) else "promoted", len(plan.steps), len(plan.steps))
+    is_forward = phase in (Phase.PROMOTED, Phase.COMPLETED)
+    marked = []
+    for stop in [*stops, end]:
+        if is_forward or (phase is Phase.PROMOTING and stop is not end):
+            state = "done"
+        elif phase is Phase.PROMOTING:
+            state = "now"
+        elif phase is Phase.PENDING:
+            state = "later"
+        elif stop.last < step:
+            state = "done"
+        else:
+            state = "now" if stop.first <= step else "later"
+        marked.append(
+            Stop(stop.title, stop.first, stop.last, stop.notes, state, _level(phase) if state == "now" else "")
+        )
+    return marked
+
+
+def sentence_of(phase: Phase, candidate: str, stable: str, weight_bp: int, mirror_bp: int) -> str:
+    """What is going on, without numbers measured: those are added where they are known."""
+    share = f"{weight_bp / 100:g} %"
+    copied = f" and gets copies of {mirror_bp / 100:g} %" if mirror_bp else ""
+    if phase in TERMINAL:
+        return _ending(phase, candidate, stable)
+    match phase:
+        case Phase.PENDING:
+            return f"{candidate} waits for its turn; {stable} serves everything."
+        case Phase.PREPARING:
+            return f"{candidate} is being brought up beside {stable}, without traffic."
+        case Phase.ROLLING_BACK:
+            return f"{candidate} is going back: {stable} gets all traffic again."
+        case Phase.PROMOTING:
+            return f"{candidate} serves everything; {stable} drains and leaves."
+        case Phase.PAUSED:
+            return f"{candidate} keeps {share}{copied}; guardrails go on."
+        case Phase.WAITING:
+            return f"{candidate} serves {share}{copied} and waits until a person resumes."
+        case _:
+            return f"{candidate} serves {share}{copied}." if weight_bp else f"{candidate} serves no caller{copied}."
+
+
+def _ending(phase: Phase, candidate: str, stable: str) -> str:
+    match phase:
+        case Phase.PROMOTED:
+            return f"{candidate} was promoted and serves everything."
+        case Phase.ROLLED_BACK:
+            return f"{candidate} was rolled back; {stable} serves everything."
+        case Phase.ABORTED:
+            return f"The rollout of {candidate} was aborted; {stable} serves everything."
+        case Phase.FAILED:
+            return f"{candidate} could not be brought up; {stable} kept all traffic."
+        case Phase.COMPLETED:
+            return f"The shadow run of {candidate} is complete; {stable} served everything throughout."
+        case _:
+            return f"Another rollout took the place of this one; {candidate} left."
+
+
+def comparison(candidate_p95: float | None, stable_p95: float | None, stable: str) -> str:
+    """ "p95 512 ms, 301 ms slower than 1.0.0." Empty without both numbers."""
+    if candidate_p95 is None:
+        return ""
+    mine = f"p95 {candidate_p95 * 1000:,.0f} ms"
+    if stable_p95 is None:
+        return f"{mine}."
+    apart = (candidate_p95 - stable_p95) * 1000
+    if abs(apart) < 1:
+        return f"{mine}, like {stable}."
+    return f"{mine}, {abs(apart):,.0f} ms {'slower' if apart > 0 else 'faster'} than {stable}."
+
+
+def tiles_of(plan: Plan, phase: Phase, step: int, findings: Sequence[Mapping[str, Any]]) -> list[Tile]:
+    """A tile per guardrail and per gate of the current step; one never judged is PENDING."""
+    specs = {gate.name: gate for gate in plan.guardrails}
+    if 0 <= step < len(plan.steps):
+        specs |= {gate.name: gate for gate in plan.steps[step].gates}
+    found = {str(item.get("evidence", {}).get("name", "")): item for item in findings}
+    waiting = "Was not judged." if phase in TERMINAL else "Not judged yet: the first slot is still open."
+    return [
+        _tile(spec, found[name]) if name in found else Tile(name, Verdict.PENDING, waiting, limit=limit_words(spec))
+        for name, spec in specs.items()
+    ]
+
+
+def limit_words(spec: GateSpec) -> str:
+    """The limit as a person says it."""
+    match spec.metric:
+        case Metric.TELEMETRY_AGE:
+            return f"limit {spec.limit:g} s"
+        case Metric.AVAILABILITY:
+            return f"at least {_percent(spec.limit)}"
+        case Metric.SLOW_SHARE:
+            return f"limit {_percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
+        case Metric.ERROR_RATE:
+            return f"limit {_percent(spec.limit)}"
+
+
+def gate_words(spec: GateSpec) -> str:
+    """A whole guardrail as a person says it: "error rate at most 1 %"."""
+    match spec.metric:
+        case Metric.ERROR_RATE:
+            return f"error rate at most {_percent(spec.limit)}"
+        case Metric.SLOW_SHARE:
+            return f"at most {_percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
+        case Metric.AVAILABILITY:
+            return f"at least {_percent(spec.limit)} answered"
+        case Metric.TELEMETRY_AGE:
+            return f"newest report at most {spec.limit:g} s old"
+
+
+def _tile(spec: GateSpec, finding: Mapping[str, Any]) -> Tile:
+    evidence = finding.get("evidence", {})
+    verdict, sentence, limit = Verdict(finding["verdict"]), str(finding["reason"]), limit_words(spec)
+    if spec.metric is Metric.TELEMETRY_AGE:
+        age = evidence.get("age_seconds")
+        return Tile(spec.name, verdict, sentence, "–" if age is None else f"{age:.0f} s", limit)
+    total = int(evidence.get("total") or 0)
+    if not total:
+        return Tile(spec.name, verdict, sentence, limit=limit, samples=0)
+    share, lower, upper = evidence["bad"] / total, evidence["lower"], evidence["upper"]
+    shown = (1 - share, 1 - upper, 1 - lower) if spec.metric is Metric.AVAILABILITY else (share, lower, upper)
+    return Tile(
+        spec.name,
+        verdict,
+        sentence,
+        _percent(shown[0]),
+        limit,
+        total,
+        share,
+        lower,
+        upper,
+        evidence["limit"],
+        _percent(shown[1]),
+        _percent(shown[2]),
+    )
+
+
+def _percent(share: float) -> str:
+    value = share * 100
+    digits = 2 if 0 < value < 1 or 99 < value < 100 else 1
+    text = f"{value:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
+
+
+def _ends_full(plan: Plan) -> bool:
+    return any(step.kind is StepKind.SET_WEIGHT for step in plan.steps)
+
+
+def _level(phase: Phase) -> str:
+    if phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED, Phase.ABORTED, Phase.SUPERSEDED):
+        return "bad"
+    return "attention" if phase in (Phase.PAUSED, Phase.WAITING) else ""

@@ -1,0 +1,37 @@
+"""What each strategy costs and protects against, for the cards of the wizard; ``path`` draws the candidate's share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CARDS: Final[list[dict[str, str]]] = [
+    {
+        "value": "canary",
+        "word": "Canary",
+        "path": "M2 26H16V24H32V18H46V12H60V3H74",
+        "sub": "A few callers first, then 25, 50 and 100 %. "
+        "Costs time and a second process; a bad version meets few callers.",
+    },
+    {
+        "value": "blue_green",
+        "word": "Blue-green",
+        "path": "M2 26H40V3H74",
+        "sub": "Tried on copies of all requests, then all callers at once, the old version kept ready. "
+        "Costs double capacity; the way back is instant.",
+    },
+    {
+        "value": "shadow",
+        "word": "Shadow",
+        "path": "M2 26H74",
+        "dash": "M2 6H74",
+        "sub": "Gets copies of requests, answers nobody. "
+        "Costs double capacity; no caller is ever at risk, nothing is promoted.",
+    },
+    {
+        "value": "recreate",
+        "word": "Recreate",
+        "path": "M2 26H30M44 3H74",
+        "sub": "Stops the old version, then starts the new one. "
+        "Costs a declared downtime; for targets with room for one version only.",
+    },
+]

@@ -1,0 +1,223 @@
+"""The wizard: six addresses over one draft; the plan at its side is the same dry run that CI gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from apps.accounts.web_access import declares
+from apps.kernel.errors import DomainError, NotFound
+from apps.registry.selectors import drop_in_problems, model_list, version_by
+from apps.rollouts.selectors import rollout_list
+from apps.rollouts.services.lifecycle import rollout_start
+from apps.rollouts.web.draft import PROFILE_WORDS, STEP_OF, STEPS, Draft
+from apps.rollouts.web.dry_run import PlanView, plan_view
+from apps.rollouts.web.request import actor_of_request, allows
+from apps.rollouts.web.strategy_cards import CARDS
+from apps.targets.selectors import capabilities_of, endpoint_get, endpoint_list
+
+if TYPE_CHECKING:
+    from apps.registry.models import ModelVersion
+    from apps.targets.models import Endpoint
+
+ORDER = [name for name, _ in STEPS]
+SHOWN = {
+    "what": ("model", "version", "note"),
+    "where": ("endpoint",),
+    "how": ("strategy", "profile"),
+    "guardrails": ("errors", "error_limit", "slow", "slow_ms", "slow_limit", "available", "available_limit"),
+    "plan": ("on_busy",),
+    "start": (),
+}
+
+
+@declares({"GET": "rollout.plan", "POST": "rollout.start"})
+def new(request: HttpRequest) -> HttpResponse:
+    """GET shows a step, or the first faulty one before it (422). POST starts."""
+    draft = Draft.read(request.POST if request.method == "POST" else request.GET)
+    version, endpoint = _chosen(draft)
+    plan = _plan(draft, version, endpoint)
+    if request.method == "POST":
+        return _start(request, draft, version, endpoint, plan)
+    return _show(request, draft, version, endpoint, plan, wanted=request.GET.get("step", "what"))
+
+
+def _start(
+    request: HttpRequest, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None, plan: PlanView | None
+) -> HttpResponse:
+    if version is None or endpoint is None or draft.faults:
+        return _show(request, draft, version, endpoint, plan, wanted="start")
+    try:
+        rollout = rollout_start(
+            actor=actor_of_request(request),
+            endpoint_id=endpoint.pk,
+            version_id=version.pk,
+            strategy=draft.strategy.value,
+            profile=draft["profile"],
+            guardrails=draft.guardrails(),
+            expected_plan_hash=request.POST.get("plan_hash", ""),
+            supersede=draft["on_busy"],
+            note=draft["note"],
+        )
+    except DomainError as error:
+        _place(draft, error)
+        draft.faults.setdefault("start", error.detail)
+        return _show(request, draft, version, endpoint, plan, wanted="start", stays=True, status=409)
+    return redirect("rollouts:detail", rollout.pk)
+
+
+def _chosen(draft: Draft) -> tuple[ModelVersion | None, Endpoint | None]:
+    """What the draft names, as far as it exists; what does not exist is a fault at its field."""
+    version = endpoint = None
+    if draft["model"] and draft["version"]:
+        try:
+            version = version_by(draft["model"], draft["version"])
+        except NotFound as error:
+            draft.faults["version"] = error.detail
+    if draft["endpoint"]:
+        try:
+            endpoint = endpoint_get(draft["endpoint"])
+        except NotFound as error:
+            draft.faults["endpoint"] = error.detail
+    return version, endpoint
+
+
+def _plan(draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None) -> PlanView | None:
+    """The dry run, as soon as it is known what goes where; its faults are placed at their fields."""
+    draft.check_words()
+    draft.guardrails()
+    if version is None or endpoint is None or draft.faults:
+        return None
+    try:
+        return plan_view(draft, version, endpoint)
+    except DomainError as error:
+        _place(draft, error)
+        return None
+
+
+def _place(draft: Draft, error: DomainError) -> None:
+    names = {"version_id": "version", "endpoint_id": "endpoint", "supersede": "on_busy", "guardrails": "error_limit",
+             "steps": "strategy"}  # fmt: skip
+    for item in error.fields:
+        first = item.pointer.strip("/").split("/")[0]
+        draft.faults.setdefault(names.get(first, first if first in STEP_OF else "version"), item.detail)
+    if not error.fields:
+        draft.faults.setdefault("plan", error.detail)
+
+
+def _show(
+    request: HttpRequest, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None,
+    plan: PlanView | None, *, wanted: str, stays: bool = False, status: int = 200,
+) -> HttpResponse:  # fmt: skip
+    step = wanted if wanted in ORDER else "what"
+    _require(draft, step)
+    faulty = draft.first_faulty_step()
+    if faulty and not stays and ORDER.index(faulty) < ORDER.index(step):
+        step, status = faulty, 422
+    place = ORDER.index(step)
+    context = {
+        "draft": draft,
+        "faults": {
+            name: text
+            for name, text in draft.faults.items()
+            if stays or ORDER.index(STEP_OF.get(name, "plan")) <= place
+        },
+        "step": step,
+        "steps": _steps(draft, step),
+        "hidden": _hidden(draft, step),
+        "back_url": _address(draft, ORDER[place - 1]) if place else "",
+        "next": ORDER[place + 1] if place + 1 < len(ORDER) else "",
+        "next_word": STEPS[place + 1][1] if place + 1 < len(ORDER) else "",
+        "version": version,
+        "endpoint": endpoint,
+        "plan": plan,
+        "may_start": allows(request, "rollout.start"),
+        **_choices(draft, step, version, endpoint),
+    }
+    return render(request, "rollouts/wizard.html", context, status=status)
+
+
+def _require(draft: Draft, step: str) -> None:
+    """What earlier steps must have answered before ``step`` can be shown."""
+    place = ORDER.index(step)
+    if place > ORDER.index("what") and not draft["version"]:
+        draft.faults.setdefault("version", "Choose the version that is to be rolled out.")
+    if place > ORDER.index("where") and not draft["endpoint"]:
+        draft.faults.setdefault("endpoint", "Choose the endpoint that is to serve it.")
+
+
+def _steps(draft: Draft, step: str) -> list[dict[str, Any]]:
+    """The left column: each step with its state and its address, which keeps the draft."""
+    faulty = {STEP_OF.get(name, "plan") for name in draft.faults}
+    place, rows = ORDER.index(step), []
+    for number, (name, word) in enumerate(STEPS):
+        state = "now" if name == step else "done" if number < place else "later"
+        mark = "wrong" if name in faulty and number < place else state
+        rows.append({"word": word, "number": number + 1, "state": mark, "url": _address(draft, name)})
+    return rows
+
+
+def _address(draft: Draft, step: str) -> str:
+    return (
+        f"?{urlencode({**{name: value for name, value in draft.values.items() if value}, 'boxes': '1', 'step': step})}"
+    )
+
+
+def _hidden(draft: Draft, step: str) -> list[tuple[str, str]]:
+    """The draft's other values. On the first step model and version go along too: a choice there overrides them."""
+    return draft.rest(SHOWN[step]) + ([(name, draft[name]) for name in ("model", "version")] if step == "what" else [])
+
+
+def _choices(draft: Draft, step: str, version: ModelVersion | None, endpoint: Endpoint | None) -> dict[str, Any]:
+    if step == "what":
+        return {"models": _models(draft, endpoint)}
+    if step == "where":
+        return {"endpoints": _endpoints(draft, version)}
+    if step == "how":
+        profiles = [{"value": value, "word": word} for value, word in PROFILE_WORDS.items()]
+        mirrors = endpoint is None or capabilities_of(endpoint.target).mirror != "no"
+        return {
+            "cards": [
+                {**card, "why_not": "" if mirrors or card["value"] != "shadow" else "This target cannot copy requests."}
+                for card in CARDS
+            ],
+            "profiles": profiles,
+        }
+    return {}
+
+
+def _models(draft: Draft, endpoint: Endpoint | None) -> list[dict[str, Any]]:
+    """Every model with its versions, newest first; ``why_not`` where one cannot stand in at the chosen endpoint."""
+    rows = []
+    for model in model_list():
+        if draft["model"] and model.name != draft["model"] and draft["endpoint"]:
+            continue
+        versions = sorted(model.versions.all(), key=lambda item: item.number, reverse=True)
+        rows.append(
+            {"model": model, "versions": [{"version": item, "why_not": _unfit(item, endpoint)} for item in versions]}
+        )
+    return rows
+
+
+def _endpoints(draft: Draft, version: ModelVersion | None) -> list[dict[str, Any]]:
+    busy = dict(rollout_list(is_active=True).values_list("endpoint_id", "pk"))
+    found = endpoint_list()
+    if draft["model"]:
+        found = found.filter(model__name=draft["model"])
+    return [
+        {"endpoint": item, "busy": busy.get(item.pk), "why_not": _unfit(version, item) if version else ""}
+        for item in found
+    ]
+
+
+def _unfit(version: ModelVersion, endpoint: Endpoint | None) -> str:
+    if version.status != "ready":
+        return version.status_message or f"It is not ready ({version.status.replace('_', ' ')})."
+    if endpoint is None or endpoint.stable_version is None or endpoint.model_id != version.model_id:
+        return ""
+    if endpoint.stable_version_id == version.pk:
+        return f"It already serves {endpoint.name}."
+    return " ".join(str(problem) for problem in drop_in_problems(endpoint.stable_version, version))

@@ -1,0 +1,27 @@
+"""What some drivers can do beside the four methods. Asked for by ``isinstance``; a driver without them still passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from apps.targets.domain.driver import Observed
+
+
+@runtime_checkable
+class LogSource(Protocol):
+    """Can show what a variant's processes last wrote."""
+
+    def logs(self, endpoint: str, variant: str, *, lines: int) -> Sequence[str]:
+        """Oldest first, at most ``lines``. Raises DriverError."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """Can say when something changed, so that nobody has to ask again and again."""
+
+    def watch(self, *, after_revision: int, wait_seconds: float) -> tuple[int, Sequence[Observed]]:
+        """Blocks until the target's revision differs from ``after_revision`` or the wait is over.
+
+        Returns the revision to ask with next and every endpoint of the target. Raises DriverError.
+        """

@@ -1,0 +1,137 @@
+"""Targets, and the endpoints on them: what is desired, what was observed, and who may act."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from apps.kernel.ids import new_id
+from apps.kernel.orm import one_of
+
+
+class TargetKind(StrEnum):
+    LOCAL = "local"
+    FAKE = "fake"
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class TrafficPolicy(StrEnum):
+    """What a rollout does at an endpoint that nobody calls: wait, call it itself, or go on and say so."""
+
+    HOLD = "hold"
+    PROBE = "probe"
+    SKIP = "skip"
+
+
+def target_id() -> str:
+    return new_id("tg")
+
+
+def endpoint_id() -> str:
+    return new_id("ep")
+
+
+def freeze_id() -> str:
+    return new_id("fw")
+
+
+class Target(models.Model):
+    """A place that runs models. ``connection`` is the driver's own (local: ``{"url", "token_file"}``)."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=target_id)
+    name = models.SlugField(max_length=80, unique=True)
+    kind = models.CharField(max_length=16)
+    environment = models.CharField(max_length=16, default=Environment.DEVELOPMENT)
+    connection = models.JSONField(default=dict)
+    no_traffic_policy = models.CharField(max_length=8, default=TrafficPolicy.HOLD)
+    capabilities = models.JSONField(default=dict)
+    probe_error = models.TextField(default="", blank=True)
+    probed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            one_of("kind", TargetKind, "target_kind_known"),
+            one_of("environment", Environment, "target_environment_known"),
+            one_of("no_traffic_policy", TrafficPolicy, "target_traffic_policy_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Endpoint(models.Model):
+    """One model served on one target.
+
+    ``desired`` is an EndpointPlan in wire form and ``generation`` its number; ``observed`` is what the target last
+    said. The lease (``lease_holder``, ``lease_until`` by the database's clock) says who may act; ``lease_epoch`` grows
+    whenever it changes hands and is checked at the target, because a lease alone lets a frozen worker write late.
+
+    ``applied_generation`` is the newest generation that the target *accepted* from us (0 after it was seen to hold
+    something else); whether it is true there stands in ``observed``. ``apply_attempts`` counts failures in a row, for
+    the growing delay in ``reconcile_due_at``. ``removed_at`` with an ``applied_generation`` behind means: still to be
+    removed at the target.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=endpoint_id)
+    name = models.SlugField(max_length=80, unique=True)
+    target = models.ForeignKey(Target, on_delete=models.PROTECT, related_name="endpoints")
+    model = models.ForeignKey("registry.Model", on_delete=models.PROTECT, related_name="+")
+    stable_version = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, null=True, related_name="+")
+    desired = models.JSONField(default=dict)
+    generation = models.PositiveIntegerField(default=0)
+    observed = models.JSONField(null=True, blank=True)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    observe_error = models.TextField(default="", blank=True)
+    applied_generation = models.PositiveIntegerField(default=0)
+    apply_error = models.TextField(default="", blank=True)
+    apply_attempts = models.PositiveSmallIntegerField(default=0)
+    revision = models.PositiveBigIntegerField(default=0)
+    lease_holder = models.CharField(max_length=80, default="", blank=True)
+    lease_epoch = models.PositiveBigIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    reconcile_due_at = models.DateTimeField(db_default=Now())
+    removed_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["reconcile_due_at"],
+                condition=~models.Q(applied_generation=models.F("generation")),
+                name="endpoint_due",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FreezeWindow(models.Model):
+    """Between ``starts_at`` and ``ends_at`` no rollout starts or moves forward; rolling back is always possible."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=freeze_id)
+    environment = models.CharField(max_length=16, default="", blank=True)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, null=True, blank=True, related_name="freezes")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    reason = models.CharField(max_length=300)
+    created_by = models.CharField(max_length=200)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")), name="freeze_ends_after_start"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"freeze {self.starts_at} to {self.ends_at}: {self.reason}"

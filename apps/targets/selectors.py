@@ -1,0 +1,86 @@
+"""Reads of targets, endpoints and freeze windows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from apps.kernel.errors import NotFound
+from apps.targets.domain.driver import Capabilities, Observed, Support
+from apps.targets.domain.observed import observed_from_json
+from apps.targets.domain.plan import EndpointPlan
+from apps.targets.models import Endpoint, FreezeWindow, Target
+
+
+def target_get(target_id: str) -> Target:
+    """By id or name. Raises NotFound."""
+    target = Target.objects.filter(Q(pk=target_id) | Q(name=target_id)).first()
+    if target is None:
+        raise NotFound("target_not_found", f"There is no target {target_id!r}.")
+    return target
+
+
+def target_list() -> QuerySet[Target]:
+    """Every target, by name."""
+    return Target.objects.order_by("name")
+
+
+def capabilities_of(target: Target) -> Capabilities:
+    """What the last probe found; a target never probed can do nothing."""
+    stored = target.capabilities
+    ways = {name: Support(stored[name]) for name in ("weights", "force_header", "mirror", "sticky") if name in stored}
+    return Capabilities(**ways, min_weight_bp=stored.get("min_weight_bp", 1), note=stored.get("note", ""))
+
+
+def endpoint_get(endpoint_id: str) -> Endpoint:
+    """By id or name, with target, model and stable version in one query. Raises NotFound, for removed ones too."""
+    endpoint = _live().filter(Q(pk=endpoint_id) | Q(name=endpoint_id)).first()
+    if endpoint is None:
+        raise NotFound("endpoint_not_found", f"There is no endpoint {endpoint_id!r}.")
+    return endpoint
+
+
+def endpoint_list(*, target_id: str | None = None, environment: str | None = None) -> QuerySet[Endpoint]:
+    """Every endpoint that was not removed, by name, with target, model and stable version."""
+    found = _live().order_by("name")
+    if target_id is not None:
+        found = found.filter(target_id=target_id)
+    if environment is not None:
+        found = found.filter(target__environment=environment)
+    return found
+
+
+def endpoints_on(target: Target) -> QuerySet[Endpoint]:
+    """The endpoints of one target, by name."""
+    return endpoint_list(target_id=target.pk)
+
+
+def plan_of(endpoint: Endpoint) -> EndpointPlan | None:
+    """The desired plan; None before the first."""
+    return EndpointPlan.from_json(endpoint.desired) if endpoint.desired else None
+
+
+def observed_of(endpoint: Endpoint) -> Observed | None:
+    """What the target last said; None when it said nothing yet or does not know the endpoint."""
+    return observed_from_json(endpoint.observed) if endpoint.observed else None
+
+
+def freeze_active(endpoint: Endpoint, at: datetime) -> FreezeWindow | None:
+    """The freeze window that holds for ``endpoint`` at ``at``: its own, its environment's, or one for everything.
+
+    With several the one that ends last, because that is when moving on becomes possible.
+    """
+    own = Q(endpoint_id=endpoint.pk)
+    wider = Q(endpoint_id=None) & Q(environment__in=["", endpoint.target.environment])
+    return FreezeWindow.objects.filter(own | wider, starts_at__lte=at, ends_at__gt=at).order_by("-ends_at").first()
+
+
+def freeze_list(*, at: datetime | None = None) -> QuerySet[FreezeWindow]:
+    """Freeze windows, soonest first; with ``at`` those that are not over then."""
+    windows = FreezeWindow.objects.select_related("endpoint").order_by("starts_at")
+    return windows if at is None else windows.filter(ends_at__gt=at)
+
+
+def _live() -> QuerySet[Endpoint]:
+    return Endpoint.objects.filter(removed_at=None).select_related("target", "model", "stable_version")

@@ -1,0 +1,190 @@
+"""Connecting targets, and creating and removing endpoints on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.audit.services.record import event_record
+from apps.kernel.actor import SYSTEM, Actor
+from apps.kernel.clock import now
+from apps.kernel.errors import Conflict, DriverError, InvalidInput, PolicyRefused
+from apps.kernel.services.outbox import enqueue_task, publish_live
+from apps.registry.selectors import version_get
+from apps.targets.domain.driver import ProbeReport
+from apps.targets.domain.plan import FULL_BP, Role
+from apps.targets.models import Endpoint, Environment, Target, TargetKind, TrafficPolicy
+from apps.targets.selectors import endpoint_get, target_get
+from apps.targets.services.desire import endpoint_desire
+from apps.targets.services.drivers import driver_for, driver_of
+from apps.targets.services.variants import variant_of
+
+_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+
+
+def target_create(
+    *,
+    actor: Actor,
+    name: str,
+    kind: str,
+    environment: str = Environment.DEVELOPMENT,
+    connection: Mapping[str, Any] | None = None,
+    no_traffic_policy: str = TrafficPolicy.HOLD,
+) -> Target:
+    """Store a target and ask for a probe. Raises InvalidInput naming the field, Conflict ``name_taken``."""
+    _check_name(name)
+    for pointer, value, known in (
+        ("/kind", kind, TargetKind),
+        ("/environment", environment, Environment),
+        ("/no_traffic_policy", no_traffic_policy, TrafficPolicy),
+    ):
+        if value not in set(known):
+            raise InvalidInput.at(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
+    driver_of(kind, dict(connection or {}))  # refuses a connection that could never work
+    try:
+        with transaction.atomic():
+            target = Target.objects.create(
+                name=name,
+                kind=kind,
+                environment=environment,
+                connection=dict(connection or {}),
+                no_traffic_policy=no_traffic_policy,
+            )
+            enqueue_task("targets.probe", target_id=target.pk)
+            publish_live("fleet", id=target.pk, revision=0)
+            _record(actor, "target.created", "target", target.pk, name, {"kind": kind, "environment": environment})
+    except IntegrityError as error:
+        raise Conflict("name_taken", f"There is a target named {name} already; choose another name.") from error
+    return target
+
+
+def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None:
+    """Ask the target what it can do and store the answer; None when it could not be asked (``probe_error`` says why).
+
+    Written, and audited, only when the answer differs from the stored one. Call it outside any transaction.
+    """
+    target = target_get(target_id)
+    report: ProbeReport | None = None
+    found: dict[str, Any] = {"probe_error": ""}
+    try:
+        report = driver_for(target).probe()
+        found["capabilities"] = {
+            **asdict(report.capabilities),
+            "version": report.version,
+            "gateway_url": report.gateway_url,
+            "warnings": list(report.warnings),
+        }
+    except (DriverError, InvalidInput) as error:
+        found["probe_error"] = error.detail
+    is_news = any(getattr(target, field) != value for field, value in found.items())
+    with transaction.atomic():
+        Target.objects.filter(pk=target.pk).update(**found, probed_at=Now())
+        if is_news:
+            publish_live("fleet", id=target.pk, revision=int(now().timestamp()))
+            _record(actor, "target.updated", "target", target.pk, target.name, found)
+    return report
+
+
+def endpoint_create(*, actor: Actor, name: str, target_id: str, model_id: str, version_id: str) -> Endpoint:
+    """An endpoint whose stable variant serves ``version_id`` with all traffic.
+
+    A name that was removed comes back as the same row: its epochs and generations must go on growing, because the
+    target remembers the last ones and refuses lower. Raises NotFound, InvalidInput, PolicyRefused, Conflict.
+    """
+    _check_name(name)
+    target, version = target_get(target_id), version_get(version_id)
+    if version.model_id != model_id:
+        raise InvalidInput.at("/version_id", "other_model", f"{version.semver} is not a version of this model.")
+    _check_servable(target, version)
+    try:
+        with transaction.atomic():
+            endpoint = _row(name, target, model_id)
+            endpoint_desire(
+                actor=actor,
+                endpoint_id=endpoint.pk,
+                variants=[variant_of(version, Role.STABLE)],
+                weights_bp={version.variant_key: FULL_BP},
+                epoch=None,
+                reason="endpoint created",
+                stable_version_id=version.pk,
+            )
+            detail = {"target": target.name, "model": version.model.name, "version": version.semver}
+            _record(actor, "endpoint.created", "endpoint", endpoint.pk, name, detail)
+    except IntegrityError as error:
+        raise _name_taken(name) from error
+    return endpoint_get(endpoint.pk)
+
+
+def endpoint_remove(*, actor: Actor, endpoint_id: str, reason: str) -> None:
+    """Stop serving: the row stays (history points at it), the reconciler removes it at the target.
+
+    Whoever holds the lease is fenced off by a higher epoch. A rollout in progress is the caller's to refuse: this app
+    knows none. Raises NotFound, Conflict.
+    """
+    endpoint = endpoint_get(endpoint_id)
+    with transaction.atomic():
+        rows = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None, generation=endpoint.generation).update(
+            removed_at=Now(),
+            generation=F("generation") + 1,
+            revision=F("revision") + 1,
+            lease_epoch=F("lease_epoch") + 1,
+            lease_holder="",
+            lease_until=None,
+            apply_attempts=0,
+            reconcile_due_at=Now(),
+        )
+        if rows == 0:
+            raise Conflict("endpoint_moved", f"Endpoint {endpoint.name} was changed meanwhile; look again.")
+        publish_live(f"endpoint:{endpoint.pk}", id=endpoint.pk, revision=endpoint.revision + 1)
+        publish_live("fleet", id=endpoint.pk, revision=endpoint.revision + 1)
+        enqueue_task("targets.reconcile", endpoint_id=endpoint.pk)
+        _record(actor, "endpoint.removed", "endpoint", endpoint.pk, endpoint.name, {"reason": reason})
+
+
+def _row(name: str, target: Target, model_id: str) -> Endpoint:
+    former = Endpoint.objects.select_for_update().filter(name=name).first()
+    if former is None:
+        return Endpoint.objects.create(name=name, target=target, model_id=model_id)
+    if former.removed_at is None:
+        raise _name_taken(name)
+    if former.target_id != target.pk and former.applied_generation != former.generation:
+        raise Conflict("removal_unfinished", f"{name} is still being removed from its former target; try again soon.")
+    former.removed_at, former.target, former.model_id = None, target, model_id
+    former.observed, former.observed_at, former.observe_error, former.apply_error = None, None, "", ""
+    former.save()
+    return former
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise InvalidInput.at("/name", "bad_name", f"{name!r} is not 1 to 63 lower-case letters, digits and hyphens.")
+
+
+def _check_servable(target: Target, version: Any) -> None:
+    if version.status != "ready":
+        raise PolicyRefused(
+            "version_not_ready", f"Version {version.semver} is {version.status}; only a ready version can be served."
+        )
+    parts = urlsplit(version.source_uri)
+    # a local target reads the same disk as we do; elsewhere the target itself finds out and says so
+    if target.kind == TargetKind.LOCAL and parts.scheme in {"", "file"} and not Path(unquote(parts.path)).exists():
+        raise PolicyRefused(
+            "artifact_gone",
+            f"The files of version {version.semver} are no longer at {version.source_uri}; register it again.",
+        )
+
+
+def _name_taken(name: str) -> Conflict:
+    return Conflict("name_taken", f"There is an endpoint named {name} already; choose another name.")
+
+
+def _record(actor: Actor, verb: str, kind: str, subject_id: str, label: str, detail: Mapping[str, Any]) -> None:
+    event_record(actor=actor, verb=verb, subject_kind=kind, subject_id=subject_id, subject_label=label, detail=detail)

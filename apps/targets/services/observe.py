@@ -1,0 +1,131 @@
+"""Writing down what targets really do: only when it changed, and told to open pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models.functions import Now
+
+from apps.kernel.errors import DriverError, NotFound
+from apps.kernel.services.outbox import publish_live
+from apps.targets.domain.driver import Observed
+from apps.targets.domain.extras import LogSource
+from apps.targets.domain.observed import divergence, observed_from_json, observed_to_json, without_vitals
+from apps.targets.models import Endpoint
+from apps.targets.selectors import endpoint_get, plan_of
+from apps.targets.services.drivers import driver_for
+
+log = structlog.get_logger(__name__)
+
+LATE_ANSWER = timedelta(seconds=30)
+
+
+def endpoint_observe(endpoint_id: str) -> Observed | None:
+    """Ask the target now, store what it says, return it. Call it outside any transaction.
+
+    None when the target knows no such endpoint *or* could not be asked; then ``observe_error`` of the row says why and
+    ``observed`` keeps what was last seen. Raises NotFound.
+    """
+    endpoint = Endpoint.objects.select_related("target").filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound("endpoint_not_found", "There is no such endpoint.")
+    try:
+        observed = driver_for(endpoint.target).observe(endpoint.name)
+    except DriverError as error:
+        observed_store(endpoint_id=endpoint_id, observed=None, error=error.detail)
+        return None
+    observed_store(endpoint_id=endpoint_id, observed=observed)
+    return observed
+
+
+def observed_store(*, endpoint_id: str, observed: Observed | None, error: str = "") -> bool:
+    """Write ``observed`` when it says something new; True when it did. Costs one read when it does not.
+
+    With ``error`` the target could not be asked: the last observation stays, the error is written beside it once.
+    ``observed=None`` without an error: the target does not know the endpoint. Memory, processor time and the time of
+    looking are no news, so ``observed_at`` in the row is when the state was first seen like this; when it was last
+    confirmed is kept outside the database (``services/freshness.py``), because an idle endpoint costs no write.
+
+    When the target holds something else than it had accepted, ``applied_generation`` falls to 0: due for a reconcile.
+    """
+    stored = Endpoint.objects.filter(pk=endpoint_id).first()
+    if stored is None or not observed_news(stored, observed, error):
+        return False
+    with transaction.atomic():
+        # read again under a row lock: the watch and a tick may both have seen news, and the newer one must stay
+        stored = Endpoint.objects.select_for_update(no_key=True).get(pk=endpoint_id)
+        if not observed_news(stored, observed, error):
+            return False
+        _write(stored, observed, error)
+        endpoint_publish(endpoint_id)
+    return True
+
+
+def observed_news(stored: Endpoint, observed: Observed | None, error: str) -> bool:
+    """Whether an observation says anything that the row does not."""
+    if error:
+        return stored.observe_error != error
+    if stored.observe_error:
+        return True
+    if observed is None:
+        return stored.observed is not None or _lost(stored, observed)
+    if stored.observed is None:
+        return True
+    wire = observed_to_json(observed)
+    if without_vitals(wire) == without_vitals(stored.observed):
+        return _lost(stored, observed)
+    return not _is_late(stored.observed, observed)
+
+
+def endpoint_publish(endpoint_id: str) -> None:
+    """Tell open pages the endpoint's newest revision."""
+    with transaction.atomic():
+        revision = Endpoint.objects.values_list("revision", flat=True).get(pk=endpoint_id)
+        publish_live(f"endpoint:{endpoint_id}", id=endpoint_id, revision=revision)
+        publish_live("fleet", id=endpoint_id, revision=revision)
+
+
+def endpoint_logs(endpoint_id: str, variant: str, *, lines: int = 100) -> Sequence[str]:
+    """What a variant's processes last wrote, oldest first; empty when the driver keeps no logs. Raises DriverError."""
+    endpoint = endpoint_get(endpoint_id)
+    driver = driver_for(endpoint.target)
+    return driver.logs(endpoint.name, variant, lines=lines) if isinstance(driver, LogSource) else []
+
+
+def _write(stored: Endpoint, observed: Observed | None, error: str) -> None:
+    changes: dict[str, Any] = {"observe_error": error[:2000], "revision": stored.revision + 1}
+    if not error:
+        changes["observed"] = None if observed is None else observed_to_json(observed)
+        changes["observed_at"] = Now() if observed is None or observed.observed_at is None else observed.observed_at
+        if _lost(stored, observed):
+            changes |= {"applied_generation": 0, "reconcile_due_at": Now()}
+            log.warning("endpoint_diverged", endpoint=stored.name, reason=_divergence(stored, observed))
+    Endpoint.objects.filter(pk=stored.pk).update(**changes)
+
+
+def _lost(stored: Endpoint, observed: Observed | None) -> bool:
+    """Whether the target no longer holds the generation that it had accepted."""
+    if stored.applied_generation == 0 or stored.applied_generation != stored.generation:
+        return False  # due already
+    if stored.removed_at is not None:
+        return observed is not None
+    return bool(_divergence(stored, observed))
+
+
+def _divergence(stored: Endpoint, observed: Observed | None) -> str:
+    plan = plan_of(stored)
+    return divergence(plan, observed) if plan is not None else ""
+
+
+def _is_late(before: dict[str, Any], observed: Observed) -> bool:
+    """An answer older than the stored one lost a race; one far older means that the target's clock was set back."""
+    known = observed_from_json(before)
+    if (observed.epoch, observed.generation) > (known.epoch, known.generation):
+        return False
+    if observed.observed_at is None or known.observed_at is None:
+        return False
+    return timedelta(0) < known.observed_at - observed.observed_at < LATE_ANSWER

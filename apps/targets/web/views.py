@@ -1,0 +1,105 @@
+"""The endpoint page and the parts of it that are known here: what is desired, what the target says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
+
+from apps.accounts.web_access import declares
+from apps.targets.domain.driver import Observed
+from apps.targets.domain.observed import divergence
+from apps.targets.domain.plan import EndpointPlan
+from apps.targets.models import Endpoint
+from apps.targets.selectors import endpoint_get, observed_of, plan_of
+from apps.targets.services.freshness import targets_answered_at
+from apps.targets.web.health import health_of
+
+RANGES = (("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"))
+DEFAULT_RANGE = "15m"
+
+
+@declares("endpoint.read")
+def endpoint(request: HttpRequest, name: str) -> HttpResponse:
+    """The page; traffic, charts and events are fragments of other rooms. Raises NotFound."""
+    found = endpoint_get(name)
+    chosen = request.GET.get("range", DEFAULT_RANGE)
+    if chosen not in dict(RANGES):
+        chosen = DEFAULT_RANGE
+    observed, plan = observed_of(found), plan_of(found)
+    context = {
+        "endpoint": found,
+        "ranges": RANGES,
+        "chosen": chosen,
+        "address": _address(found, observed),
+        "keys": [variant.key for variant in plan.variants] if plan else [],
+        "base_url": settings.PILOTHOUSE_BASE_URL,
+    }
+    return render(request, "targets/endpoint.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def health(request: HttpRequest, name: str) -> HttpResponse:
+    """The sentence on how the endpoint stands."""
+    found = endpoint_get(name)
+    plan, observed = plan_of(found), observed_of(found)
+    context = {"health": health_of(found, plan, observed), "endpoint": found, "confirmed_at": _confirmed(found)}
+    return render(request, "targets/_health.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def variants(request: HttpRequest, name: str) -> HttpResponse:
+    """Wanted and applied weights, processes, and where both differ."""
+    found = endpoint_get(name)
+    plan, observed = plan_of(found), observed_of(found)
+    context = {
+        "endpoint": found,
+        "plan": plan,
+        "observed": observed,
+        "rows": _rows(plan, observed),
+        "divergence": divergence(plan, observed) if plan and observed else "",
+    }
+    return render(request, "targets/_variants.html", context)
+
+
+def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str, Any]]:
+    """Every variant that is wanted or there, stable first."""
+    wanted = {variant.key: variant for variant in plan.variants} if plan else {}
+    there = {variant.key: variant for variant in observed.variants} if observed else {}
+    applied = observed.route.weights_bp if observed and observed.route else {}
+    rows = []
+    for key in {**wanted, **there}:
+        spec, seen = wanted.get(key), there.get(key)
+        is_mirrored = plan is not None and plan.route.mirror is not None and plan.route.mirror.variant == key
+        rows.append(
+            {
+                "key": key,
+                "version": spec.version if spec else (seen.version if seen and seen.version else key),
+                "role": spec.role.value if spec else "leaving",
+                "tone": spec.role.value if spec else "other-6",
+                "wanted_bp": plan.weight_bp(key) if plan else 0,
+                "applied_bp": applied.get(key) if applied else None,
+                "mirror_bp": plan.route.mirror.fraction_bp if is_mirrored and plan and plan.route.mirror else 0,
+                "seen": seen,
+                "state": seen.state.value if seen else "pending",
+            }
+        )
+    return sorted(rows, key=lambda row: ("stable", "candidate", "shadow", "leaving").index(str(row["role"])))
+
+
+def _address(found: Endpoint, observed: Observed | None) -> str:
+    return observed.address if observed and observed.address else f"http://<gateway>/serve/{found.name}"
+
+
+def _confirmed(found: Endpoint) -> datetime | None:
+    """When the target last confirmed what is shown: a note outside the database, else the row's time."""
+    return targets_answered_at([found.target_id]).get(found.target_id) or found.observed_at

@@ -1,0 +1,107 @@
+"""Ten-second slots per endpoint, variant, route kind and period; samples; labels. Endpoint and variant are names:
+telemetry arrives from the data plane, which knows nothing of our rows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class RouteKind(StrEnum):
+    WEIGHTED = "weighted"
+    FORCED = "forced"
+    MIRRORED = "mirrored"
+    PROBE = "probe"
+
+
+class Slot(models.Model):
+    """The sum of every delta reported for one slot. ``indexes``/``counts`` are the histogram's two blobs.
+
+    ``latency_ns`` is the sum of latencies in whole nanoseconds, so that adding in any order gives the same bits.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    endpoint = models.CharField(max_length=80)
+    variant = models.CharField(max_length=63)
+    route = models.CharField(max_length=8)
+    period = models.PositiveIntegerField()
+    slot_at = models.PositiveBigIntegerField()
+    total = models.PositiveBigIntegerField(default=0)
+    good = models.PositiveBigIntegerField(default=0)
+    client_4xx = models.PositiveBigIntegerField(default=0)
+    model_error = models.PositiveBigIntegerField(default=0)
+    timeout = models.PositiveBigIntegerField(default=0)
+    other_5xx = models.PositiveBigIntegerField(default=0)
+    zero = models.PositiveBigIntegerField(default=0)
+    indexes = models.BinaryField(default=b"")
+    counts = models.BinaryField(default=b"")
+    latency_ns = models.PositiveBigIntegerField(default=0)
+    latency_min = models.FloatField(null=True)
+    latency_max = models.FloatField(null=True)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["endpoint", "slot_at", "variant", "route", "period"], name="slot_once")
+        ]
+        indexes: ClassVar = [models.Index(fields=["endpoint", "variant", "period"], name="slot_by_period")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.variant}@{self.slot_at}"
+
+
+class Source(models.Model):
+    """The last batch accepted from one serving worker: what came before it is a duplicate."""
+
+    source = models.CharField(primary_key=True, max_length=120)
+    last_seq = models.PositiveBigIntegerField(default=0)
+    endpoint = models.CharField(max_length=80)
+    variant = models.CharField(max_length=63)
+    seen_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.source}#{self.last_seq}"
+
+
+class InferenceSample(models.Model):
+    """A sampled request and its answer."""
+
+    id = models.BigAutoField(primary_key=True)
+    request_id = models.CharField(max_length=128)
+    endpoint = models.CharField(max_length=80)
+    variant = models.CharField(max_length=63)
+    route = models.CharField(max_length=8)
+    period = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    status = models.PositiveSmallIntegerField()
+    latency_s = models.FloatField()
+    inputs = models.JSONField(default=dict)
+    outputs = models.JSONField(default=list)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["endpoint", "request_id", "variant"], name="sample_once")
+        ]
+        indexes: ClassVar = [models.Index(fields=["endpoint", "at"], name="sample_by_time")]
+
+    def __str__(self) -> str:
+        return self.request_id
+
+
+class Label(models.Model):
+    """The truth about one request, arriving later; joins on the request id."""
+
+    id = models.BigAutoField(primary_key=True)
+    endpoint = models.CharField(max_length=80)
+    request_id = models.CharField(max_length=128)
+    value = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["endpoint", "request_id"], name="label_once")]
+
+    def __str__(self) -> str:
+        return f"{self.request_id} = {self.value}"

@@ -1,0 +1,152 @@
+"""Reads of telemetry: sums of slots. One query for any number of windows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from apps.kernel.stats.histogram import merge_blobs
+from apps.telemetry.domain.window import MEASURED, Window, WindowRequest
+from apps.telemetry.models import Label, Source
+
+_SUMS = "s.total, s.good, s.client_4xx, s.model_error, s.timeout, s.other_5xx, extract(epoch FROM s.updated_at)"
+_BLOBS = "s.indexes, s.counts, s.zero, s.latency_ns, s.latency_min, s.latency_max"
+_FAR = 2**53
+
+
+def windows(requests: Sequence[WindowRequest]) -> list[Window]:
+    """The window of each request, in their order; empty windows where nothing arrived."""
+    if not requests:
+        return []
+    # Arrays, one parameter per column: thousands of windows cost eight placeholders, not eight each.
+    columns: list[Any] = [
+        list(range(len(requests))),
+        [wanted.endpoint for wanted in requests],
+        [wanted.variant for wanted in requests],
+        [",".join(wanted.routes) for wanted in requests],
+        [wanted.first_period or 0 for wanted in requests],
+        [_FAR if wanted.last_period is None else wanted.last_period for wanted in requests],
+        [wanted.since or 0 for wanted in requests],
+        [_FAR if wanted.until is None else wanted.until for wanted in requests],
+    ]
+    query = f"""
+        SELECT r.number, {_SUMS}, {_BLOBS}
+        FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
+          AS r(number, endpoint, variant, routes, first_period, last_period, since, until)
+        JOIN telemetry_slot s ON s.endpoint = r.endpoint AND s.variant = r.variant
+         AND s.route = ANY(string_to_array(r.routes, ','))
+         AND s.period BETWEEN r.first_period AND r.last_period AND s.slot_at >= r.since AND s.slot_at < r.until
+        """  # noqa: S608
+    grouped: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(query, columns)
+        for row in cursor.fetchall():
+            grouped[row[0]].append(row[1:])
+    return [_summed(grouped.get(number, [])) for number in range(len(requests))]
+
+
+def _summed(rows: list[tuple[Any, ...]]) -> Window:
+    if not rows:
+        return Window()
+    columns = list(zip(*rows, strict=True))
+    total, good, client_4xx, model_error, timeout, other_5xx = (int(sum(columns[place])) for place in range(6))
+    return Window(
+        total=total,
+        good=good,
+        client_4xx=client_4xx,
+        model_error=model_error,
+        timeout=timeout,
+        other_5xx=other_5xx,
+        latency=merge_blobs((bytes(row[7]), bytes(row[8]), *row[9:13]) for row in rows),
+        newest_at=float(max(columns[6])),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One bucket of a series: its first second and its window."""
+
+    at: int
+    window: Window
+
+
+def series(
+    endpoint: str,
+    *,
+    since: int,
+    until: int,
+    step_seconds: int,
+    variants: Iterable[str] | None = None,
+    routes: Sequence[str] = MEASURED,
+) -> dict[str, list[Point]]:
+    """Per variant, windows of ``step_seconds`` (a multiple of 10) from ``since`` to ``until``; gaps stay gaps."""
+    query = f"""
+        SELECT s.variant, (s.slot_at / %s) * %s AS at, {_SUMS}, {_BLOBS}
+        FROM telemetry_slot s
+        WHERE s.endpoint = %s AND s.slot_at >= %s AND s.slot_at < %s AND s.route = ANY(%s)
+          AND (%s::text[] IS NULL OR s.variant = ANY(%s::text[]))
+        """  # noqa: S608
+    wanted = None if variants is None else list(variants)
+    grouped: dict[tuple[str, int], list[tuple[Any, ...]]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(query, [step_seconds, step_seconds, endpoint, since, until, list(routes), wanted, wanted])
+        for row in cursor.fetchall():
+            grouped[row[0], row[1]].append(row[2:])
+    found: dict[str, list[Point]] = defaultdict(list)
+    for variant, at in sorted(grouped):
+        found[variant].append(Point(at, _summed(grouped[variant, at])))
+    return dict(found)
+
+
+def split_counts(endpoint: str, *, period: int) -> dict[str, int]:
+    """Requests per variant that the gateway chose by weight in one period: the measured split."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT variant, sum(total) FROM telemetry_slot "
+            "WHERE endpoint = %s AND period = %s AND route = 'weighted' GROUP BY variant",
+            [endpoint, period],
+        )
+        return {variant: int(total) for variant, total in cursor.fetchall()}
+
+
+def split_counts_many(periods: Sequence[tuple[str, int]]) -> dict[tuple[str, int], dict[str, int]]:
+    """``split_counts`` of many (endpoint, period) pairs in one query."""
+    found: dict[tuple[str, int], dict[str, int]] = {pair: {} for pair in periods}
+    if not periods:
+        return found
+    query = """
+        SELECT s.endpoint, s.period, s.variant, sum(s.total)
+        FROM unnest(%s::text[], %s::bigint[]) AS r(endpoint, period)
+        JOIN telemetry_slot s ON s.endpoint = r.endpoint AND s.period = r.period AND s.route = 'weighted'
+        GROUP BY 1, 2, 3
+        """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [[pair[0] for pair in found], [pair[1] for pair in found]])
+        for endpoint, period, variant, total in cursor.fetchall():
+            found[endpoint, period][variant] = int(total)
+    return found
+
+
+def newest_arrival(endpoint: str) -> float | None:
+    """Unix seconds of the last delta that arrived for the endpoint, None when none ever did."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extract(epoch FROM max(updated_at)) FROM telemetry_slot WHERE endpoint = %s "
+            "AND slot_at >= (SELECT max(slot_at) FROM telemetry_slot WHERE endpoint = %s) - 60",
+            [endpoint, endpoint],
+        )
+        (value,) = cursor.fetchone()
+    return None if value is None else float(value)
+
+
+def source_list(endpoint: str) -> list[Source]:
+    """The serving workers that have reported for an endpoint, newest first."""
+    return list(Source.objects.filter(endpoint=endpoint).order_by("-seen_at"))
+
+
+def label_count(endpoint: str) -> int:
+    return Label.objects.filter(endpoint=endpoint).count()

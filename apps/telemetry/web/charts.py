@@ -1,0 +1,212 @@
+"""Rows to figures: pure functions from series of windows to Plotly JSON and a table of the same numbers.
+
+Every function takes ``points`` (variant -> its series), ``tones`` (variant -> (label, tone)), ``marks`` (transitions as
+(Unix seconds, word)), the range ``since``/``until`` in Unix seconds and ``step`` seconds per point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from apps.telemetry.selectors import Point
+from apps.telemetry.web.figure_base import (
+    Figure,
+    Limits,
+    Marks,
+    Tones,
+    Twin,
+    add_label,
+    add_limits,
+    add_marks,
+    clock_time,
+    colour,
+    layout,
+    spread_labels,
+    stamp,
+)
+
+Points = Mapping[str, Sequence[Point]]
+_QUANTILES: Final = ((0.5, "p50", 1.0, 0.65), (0.99, "p99", 1.0, 0.65), (0.95, "p95", 2.4, 1.0))
+_TWIN_ROWS: Final = 120
+
+
+def latency_chart(
+    *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = (), limits: Limits = ()
+) -> tuple[Figure, Twin]:
+    """p50, p95 and p99 in milliseconds, p95 strong with its bucket bounds as a pale band. Gaps stay gaps."""
+    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="latency, ms")}
+    xs = _grid(since, until, step)
+    rows: list[list[str]] = []
+    names, highest = [], 0.0
+    for variant, (label, tone) in tones.items():
+        by_time = _by_time(points.get(variant, ()))
+        quantiles = {at: _quantiles_ms(point) for at, point in by_time.items()}
+        shade = colour(tone)
+        figure["data"] += _band(xs, quantiles, shade)
+        for place, (_, word, width, opacity) in enumerate(_QUANTILES):
+            values = [found[place][0] if (found := quantiles.get(at)) else None for at in xs]
+            figure["data"].append(_line(xs, values, f"{label} {word}", shade, width, opacity, "%{y:,.0f} ms"))
+            highest = max([highest, *(value for value in values if value is not None)])
+        if ends := _end(xs, {at: found[2][0] for at, found in quantiles.items() if found}):
+            names.append(f"{label} p95")
+            add_label(figure, names[-1], at=stamp(ends[0]), value=ends[1], tone=shade)
+        rows += [
+            [
+                clock_time(at),
+                label,
+                f"{by_time[at].window.total:,}",
+                *(f"{found[place][0]:,.0f} ms" for place in (0, 2, 1)),
+            ]
+            for at, found in quantiles.items()
+            if found
+        ]
+    add_limits(figure, [(value * 1000, word) for value, word in limits], highest)
+    add_marks(figure, marks, since=since, until=until)
+    spread_labels(figure, names)
+    return figure, _twin(["UTC", "version", "requests", "p50", "p95", "p99"], rows)
+
+
+def error_chart(
+    *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = (), limits: Limits = ()
+) -> tuple[Figure, Twin]:
+    """The share of judged requests that failed, per variant and point."""
+    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="error rate", tickformat=",.1~%")}
+    xs = _grid(since, until, step)
+    rows: list[list[str]] = []
+    names, highest = [], 0.0
+    for variant, (label, tone) in tones.items():
+        by_time = _by_time(points.get(variant, ()))
+        shares = {at: point.window.bad / point.window.judged for at, point in by_time.items() if point.window.judged}
+        values = [shares.get(at) for at in xs]
+        figure["data"].append(_line(xs, values, label, colour(tone), 2.0, 1.0, "%{y:.2%}"))
+        highest = max([highest, *shares.values()])
+        if ends := _end(xs, shares):
+            names.append(label)
+            add_label(figure, label, at=stamp(ends[0]), value=ends[1], tone=colour(tone))
+        rows += [
+            [clock_time(at), label, f"{by_time[at].window.judged:,}", f"{by_time[at].window.bad:,}", f"{share:.2%}"]
+            for at, share in shares.items()
+        ]
+    add_limits(figure, limits, highest)
+    add_marks(figure, marks, since=since, until=until)
+    if "range" not in figure["layout"]["yaxis"]:
+        figure["layout"]["yaxis"]["range"] = [0, 0.01]
+    spread_labels(figure, names)
+    return figure, _twin(["UTC", "version", "requests", "errors", "error rate"], rows)
+
+
+def split_chart(
+    *,
+    points: Points,
+    tones: Tones,
+    since: int,
+    until: int,
+    step: int,
+    marks: Marks = (),
+    wanted: Sequence[tuple[float, float]] = (),
+) -> tuple[Figure, Twin]:
+    """Measured shares of weighted requests stacked as fill; ``wanted`` ((Unix seconds, share) steps) as an outline.
+
+    ``tones`` must name the variant of ``wanted`` first: its measured fill then starts at the bottom like the outline.
+    """
+    figure: Figure = {
+        "data": [],
+        "layout": layout(since=since, until=until, y_title="share of requests", tickformat=",.0%"),
+    }
+    xs = _grid(since, until, step)
+    totals: dict[int, int] = {}
+    for variant in tones:
+        for point in points.get(variant, ()):
+            totals[point.at] = totals.get(point.at, 0) + point.window.total
+    rows: list[list[str]] = []
+    for variant, (label, tone) in tones.items():
+        counts = {point.at: point.window.total for point in points.get(variant, ())}
+        values = [counts.get(at, 0) / totals[at] if totals.get(at) else None for at in xs]
+        figure["data"].append(_bars(xs, values, label, colour(tone), step))
+        rows += [
+            [clock_time(at), label, f"{counts.get(at, 0):,}", f"{counts.get(at, 0) / total:.1%}"]
+            for at, total in totals.items()
+            if total
+        ]
+    if wanted:
+        figure["data"].append(_outline(wanted, until))
+    figure["layout"] |= {"barmode": "stack", "bargap": 0}
+    figure["layout"]["yaxis"]["range"] = [0, 1]
+    add_marks(figure, marks, since=since, until=until)
+    return figure, _twin(["UTC", "version", "requests", "measured share"], rows)
+
+
+CHARTS: Final[Mapping[str, Callable[..., tuple[Figure, Twin]]]] = {
+    "latency": latency_chart,
+    "errors": error_chart,
+    "split": split_chart,
+}
+
+
+def _grid(since: int, until: int, step: int) -> list[int]:
+    return list(range(since // step * step, until, step))
+
+
+def _end(xs: Sequence[int], values: Mapping[int, float]) -> tuple[int, float] | None:
+    """The last point, when it lies in the last quarter of the range: an older label would cover other lines."""
+    last = max(values, default=None)
+    if last is None or not xs or last < xs[0] + 0.75 * (xs[-1] - xs[0]):
+        return None
+    return last, values[last]
+
+
+def _by_time(points: Sequence[Point]) -> dict[int, Point]:
+    return {point.at: point for point in points}
+
+
+def _quantiles_ms(point: Point) -> list[tuple[float, float, float]] | None:
+    """(value, lower, upper) in milliseconds for each of _QUANTILES; None when nothing was timed."""
+    found = [point.window.latency.quantile(q) for q, *_ in _QUANTILES]
+    return [(item.value * 1000, item.lower * 1000, item.upper * 1000) for item in found if item is not None] or None
+
+
+def _line(
+    xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, width: float, opacity: float, hover: str
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines", "name": name, "x": [stamp(at) for at in xs], "y": list(ys),
+        "line": {"color": shade, "width": width}, "opacity": opacity, "connectgaps": False,
+        "hovertemplate": hover, "cliponaxis": False,
+    }  # fmt: skip
+
+
+_NOTHING: Final[list[tuple[float | None, ...]]] = [(None, None, None)] * 3
+
+
+def _band(
+    xs: Sequence[int], quantiles: Mapping[int, list[tuple[float, float, float]] | None], shade: str
+) -> list[dict[str, Any]]:
+    """The bucket bounds of p95: the histogram knows no more than that the value lies between them."""
+    bounds: list[tuple[float | None, ...]] = [(quantiles.get(at) or _NOTHING)[2] for at in xs]
+    shared = {"type": "scatter", "mode": "lines", "x": [stamp(at) for at in xs], "hoverinfo": "skip", "opacity": 0.25}
+    line = {"width": 0, "color": shade}
+    return [
+        shared | {"y": [bound[1] for bound in bounds], "line": line},
+        shared | {"y": [bound[2] for bound in bounds], "line": line, "fill": "tonexty", "fillcolor": shade},
+    ]
+
+
+def _bars(xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, step: int) -> dict[str, Any]:
+    return {
+        "type": "bar", "name": name, "x": [stamp(at) for at in xs], "y": list(ys), "width": step * 1000,
+        "offset": 0, "marker": {"color": shade, "opacity": 0.75, "line": {"width": 0}}, "hovertemplate": "%{y:.1%}",
+    }  # fmt: skip
+
+
+def _outline(wanted: Sequence[tuple[float, float]], until: int) -> dict[str, Any]:
+    steps = [*wanted, (float(until), wanted[-1][1])]
+    return {
+        "type": "scatter", "mode": "lines", "name": "wanted", "x": [stamp(at) for at, _ in steps],
+        "y": [share for _, share in steps], "line": {"color": "var(--ink)", "width": 1.5, "shape": "hv"},
+        "hovertemplate": "%{y:.0%}",
+    }  # fmt: skip
+
+
+def _twin(columns: list[str], rows: list[list[str]]) -> Twin:
+    return Twin(columns, sorted(rows, key=lambda row: row[0], reverse=True)[:_TWIN_ROWS])

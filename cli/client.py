@@ -1,0 +1,138 @@
+"""Calls of the API: a key, repeats with growing delays, problem details as errors."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cli.exits import CliError, Exit, exit_of_status
+
+ATTEMPTS = 6
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 10.0
+PASSING = frozenset({429, 502, 503, 504})
+ANSWER_SECONDS = 60.0
+
+
+class Client:
+    """One server and one key. Every call may be repeated: reads by nature, the others by their Idempotency-Key."""
+
+    def __init__(self, url: str, token: str, *, attempts: int = ATTEMPTS, first_delay: float = FIRST_DELAY) -> None:
+        self.url = url.rstrip("/")
+        self._attempts, self._first_delay = attempts, first_delay
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}", "User-Agent": "pilothouse-cli/1"}
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1/", headers=headers, timeout=httpx.Timeout(ANSWER_SECONDS, connect=10.0)
+        )
+
+    def get(self, *path: str, **query: Any) -> dict[str, Any]:
+        """Raises CliError. ``path`` parts are quoted; a query value of None is left out."""
+        return self._send("GET", path, query, None, {})
+
+    def post(self, *path: str, body: Mapping[str, Any], key: str | None = None, **query: Any) -> dict[str, Any]:
+        """``key``: the Idempotency-Key; one is made where none is given, so that a repeat does nothing twice."""
+        return self._send("POST", path, query, body, {"Idempotency-Key": key or str(uuid.uuid4())})
+
+    def pages(self, *path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page by page."""
+        cursor: str | None = None
+        while True:
+            page = self.get(*path, limit=200, cursor=cursor, **query)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _send(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, Any],
+        body: Mapping[str, Any] | None,
+        headers: dict[str, str],
+    ) -> dict[str, Any]:
+        address = "/".join(quote(part, safe="") for part in path)
+        params = {name: _text(value) for name, value in query.items() if value is not None}
+        for attempt in range(1, self._attempts + 1):
+            is_last = attempt == self._attempts
+            try:
+                response = self._http.request(method, address, params=params, json=body, headers=headers)
+            except httpx.TransportError as error:
+                if is_last or isinstance(error, httpx.UnsupportedProtocol):
+                    raise CliError(
+                        Exit.FAILED, f"{self.url} does not answer: {error or type(error).__name__}"
+                    ) from error
+                time.sleep(self._delay(attempt, None))
+                continue
+            if response.is_success:
+                return _object(self.url, response)
+            problem = _problem(response)
+            is_passing = response.status_code in PASSING or problem.get("code") == "idempotency_in_flight"
+            if is_last or not is_passing:
+                raise _error(response.status_code, problem)
+            time.sleep(self._delay(attempt, response.headers.get("Retry-After")))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _delay(self, attempt: int, retry_after: str | None) -> float:
+        """Doubling, with jitter so that a hundred jobs do not come back at once; the server's own wish wins."""
+        if retry_after is not None and retry_after.isdecimal():
+            return min(float(retry_after), LONGEST_DELAY)
+        longest: float = min(self._first_delay * 2.0 ** (attempt - 1), LONGEST_DELAY)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads load, guards nothing
+
+
+def read_token(token: str | None, token_file: Path | None) -> str:
+    """The key from the environment or a file; never from the command line, where every process can read it."""
+    if token_file is not None:
+        try:
+            token = token_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CliError(Exit.USAGE, f"The key's file {token_file} cannot be read: {error}") from error
+    text = (token or "").strip()
+    if not text:
+        raise CliError(Exit.AUTH, "No API key. Set PILOTHOUSE_TOKEN, or PILOTHOUSE_TOKEN_FILE or --token-file.")
+    if not text.isascii() or not text.isprintable():
+        raise CliError(Exit.AUTH, "That is no API key; one looks like plh_….")
+    return text
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _object(url: str, response: httpx.Response) -> dict[str, Any]:
+    if response.status_code == 204:
+        return {}
+    try:
+        data = response.json()
+    except ValueError as error:
+        raise CliError(Exit.FAILED, f"{url} answers with something else than JSON; is it Pilothouse?") from error
+    if not isinstance(data, dict):
+        raise CliError(Exit.FAILED, f"{url} answers with something else than an object; is it Pilothouse?")
+    return data
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        data = response.json()
+    except ValueError:
+        data = None
+    return data if isinstance(data, dict) else {"status": response.status_code, "detail": response.reason_phrase}
+
+
+def _error(status: int, problem: dict[str, Any]) -> CliError:
+    lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {status}")]
+    lines += [f"  {item.get('pointer')}: {item.get('detail')}" for item in problem.get("errors") or []]
+    if problem.get("instance"):
+        lines.append(f"  ({problem.get('code')}, request {problem['instance']})")
+    return CliError(exit_of_status(status, problem), "\n".join(lines), problem)

@@ -1,0 +1,58 @@
+"""The entry point: options that every command shares, and errors to exit codes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import registry, rollout
+from cli.client import Client, read_token
+from cli.exits import CliError
+from cli.output import Format, say
+from cli.session import Session
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Carry model versions into production, from a terminal or a CI job. Exit codes: 0 reached the target, "
+    "1 failed, 2 usage, 3 rolled back or aborted, 4 waits for a person, 5 wait timed out, 6 sign-in, "
+    "7 conflict or stale, 8 refused by a rule.",
+)
+cli.add_typer(rollout.commands, name="rollout", help="Plan, start, follow and steer rollouts.")
+cli.add_typer(registry.versions, name="versions", help="Model versions.")
+cli.command("endpoints")(registry.endpoints)
+cli.command("models")(registry.models)
+
+
+@cli.callback()
+def shared(
+    context: typer.Context,
+    url: Annotated[str, typer.Option(envvar="PILOTHOUSE_URL", help="Where Pilothouse is.")] = "http://127.0.0.1:8000",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="PILOTHOUSE_TOKEN_FILE", help="A file that holds the API key.")
+    ] = None,
+    output: Annotated[Format, typer.Option("-o", "--output", help="How results are printed.")] = Format.TABLE,
+    token: Annotated[str | None, typer.Option(envvar="PILOTHOUSE_TOKEN", hidden=True)] = None,
+) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise typer.BadParameter("an http:// or https:// address", param_hint="--url")
+    context.obj = Session(lambda: Client(url, read_token(token, token_file)), output)
+
+
+def app() -> None:
+    """The ``pilothouse`` program."""
+    try:
+        cli()
+    except CliError as error:
+        say(error.sentence)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app()

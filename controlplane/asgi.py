@@ -1,0 +1,31 @@
+"""The web process: ingestion in front, then WebSockets, then Django."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
+from controlplane.live_consumer import LiveConsumer  # noqa: E402
+
+_routed = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": AllowedHostsOriginValidator(
+            AuthMiddlewareStack(URLRouter([path("live", LiveConsumer.as_asgi())]))
+        ),
+    }
+)
+
+application = IngestApp(_routed, token=settings.PILOTHOUSE_INGEST_TOKEN)

@@ -1,0 +1,128 @@
+"""The fleet: the one page that puts every room side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
+
+from apps.accounts.web_access import declares
+from apps.kernel.clock import now
+from apps.registry.selectors import model_list
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.models import Rollout
+from apps.rollouts.selectors import rollout_list
+from apps.rollouts.web.measures import Measured, measure_many
+from apps.rollouts.web.offers import offers_of
+from apps.rollouts.web.request import allows
+from apps.targets.models import Endpoint
+from apps.targets.selectors import endpoint_list, observed_of, plan_of
+from apps.targets.web.health import Health, health_of
+
+WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
+FAILED_SHOWN_SECONDS = 3600
+MAX_ENDPOINTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One endpoint of the fleet."""
+
+    endpoint: Endpoint
+    health: Health
+    measured: Measured | None
+    rollout: Rollout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that waits for a person: shape and word, sentence, and where to go."""
+
+    state: str
+    word: str
+    title: str
+    sentence: str
+    url_name: str
+    url_arg: str
+    action: str
+
+
+@declares("fleet.read")
+def fleet(request: HttpRequest) -> HttpResponse:
+    """The page; its one fragment holds everything that changes."""
+    return render(request, "fleet/fleet.html", {"base_url": settings.PILOTHOUSE_BASE_URL})
+
+
+@declares("fleet.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def fleet_rows(request: HttpRequest) -> HttpResponse:
+    """What needs a person, every endpoint (worst first), and what could be rolled out next."""
+    lines = _lines()
+    models = {model.name: list(model.versions.all()) for model in model_list()}
+    idle = [line.endpoint for line in lines if line.rollout is None]
+    needs = _needs(lines)
+    context: dict[str, Any] = {
+        "lines": sorted(lines, key=lambda line: (line.health.rank, line.endpoint.name)),
+        "needs": needs,
+        "has_bad": any(need.state in {"bad", "rolling_back", "failed"} for need in needs),
+        "offers": offers_of(idle, models)[:12],
+        "has_models": bool(models),
+        "may_start": allows(request, "rollout.start"),
+        "base_url": settings.PILOTHOUSE_BASE_URL,
+    }
+    return render(request, "fleet/_rows.html", context)
+
+
+def _lines() -> list[Line]:
+    endpoints = list(endpoint_list()[:MAX_ENDPOINTS])
+    moving: dict[str, Rollout] = {}
+    for rollout in rollout_list(is_active=True):  # newest first, so the one that moves wins over those that wait
+        if rollout.phase != Phase.PENDING or rollout.endpoint_id not in moving:
+            moving[rollout.endpoint_id] = rollout
+    plans = {endpoint.name: plan for endpoint in endpoints if (plan := plan_of(endpoint)) is not None and plan.variants}
+    measured = measure_many(plans)
+    return [
+        Line(
+            endpoint,
+            health_of(endpoint, plans.get(endpoint.name), observed_of(endpoint)),
+            measured.get(endpoint.name),
+            moving.get(endpoint.pk),
+        )
+        for endpoint in endpoints
+    ]
+
+
+def _needs(lines: list[Line]) -> list[Need]:
+    needs = []
+    for line in lines:
+        if line.health.level in {"bad", "attention"}:
+            needs.append(
+                Need(
+                    line.health.level,
+                    line.health.word,
+                    line.endpoint.name,
+                    line.health.sentence,
+                    "targets:endpoint",
+                    line.endpoint.name,
+                    "Look",
+                )
+            )
+        if line.rollout is not None and line.rollout.phase in WAITS:
+            needs.append(_need_of(line.rollout, "Decide" if line.rollout.phase != Phase.ROLLING_BACK else "Watch"))
+    since = now().timestamp() - FAILED_SHOWN_SECONDS
+    ended = rollout_list(phase=f"{Phase.FAILED},{Phase.ROLLED_BACK}").filter(endpoint__removed_at=None)
+    for rollout in ended.order_by("-finished_at")[:5]:
+        if rollout.finished_at is not None and rollout.finished_at.timestamp() >= since:
+            needs.append(_need_of(rollout, "See why"))  # noqa: PERF401 - one rule for the whole list reads better
+    return needs
+
+
+def _need_of(rollout: Rollout, action: str) -> Need:
+    title = f"{rollout.candidate_version.semver} on {rollout.endpoint.name}"
+    return Need(rollout.phase, "", title, rollout.reason, "rollouts:detail", rollout.pk, action)

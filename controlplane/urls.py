@@ -1,0 +1,22 @@
+"""Where everything is. Pages at the root, the API under /api/v1, probes beside them."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from controlplane import health, home
+
+urlpatterns = [
+    path("", home.fleet, name="fleet"),
+    path("_fleet/", home.fleet_rows, name="fleet_rows"),
+    path("", include("apps.accounts.web.urls")),
+    path("models/", include("apps.registry.web.urls")),
+    path("endpoints/", include("apps.targets.web.urls")),
+    path("rollouts/", include("apps.rollouts.web.urls")),
+    path("api/v1/", include("controlplane.api_urls")),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("favicon.ico", RedirectView.as_view(url="/static/favicon.svg", permanent=True)),
+]

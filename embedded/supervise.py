@@ -1,0 +1,113 @@
+"""Keeps programs running: starts, restarts with backoff, stops in reverse order.
+
+Every child lives in a session of its own, because Ctrl-C in a terminal goes to the whole group of `make`, and the
+order of stopping is ours to keep. What runs is written to `home/run/<name>.json`, so that the next launcher finds the
+children of one that was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from embedded.console import Say
+from embedded.processes import ProcessRef, is_alive, launch, stop_tree
+from embedded.programs import Program
+
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 30.0
+HEALTHY_SECONDS = 30.0
+LOG_BYTES = 20_000_000
+
+
+@dataclass
+class Child:
+    """A program and its process; `retry_at` (monotonic) while it waits to be started again."""
+
+    program: Program
+    process: psutil.Process
+    started_at: float
+    backoff: float = FIRST_BACKOFF
+    retry_at: float | None = None
+    restarts: int = 0
+
+
+@dataclass
+class Supervisor:
+    """Children in the order of their start."""
+
+    folder: Path
+    home: Path
+    environment: Mapping[str, str]
+    say: Say
+    children: dict[str, Child] = field(default_factory=dict)
+
+    def start(self, program: Program) -> None:
+        """Starts it, or adopts it where a killed launcher left it and the program says so."""
+        left = leftover(self.home, program.name)
+        if left is not None and program.is_adopted and tuple(left.cmdline()) == program.command:
+            self.say(f"{program.name} runs already (pid {left.pid}): adopted")
+            process = left
+        else:
+            if left is not None:
+                stop_tree(left, seconds=program.stop_seconds)
+            process = self._launch(program)
+        self.children[program.name] = Child(program, process, time.monotonic())
+
+    def tick(self) -> None:
+        """Looks at every child once; restarts what ended, after a pause that doubles up to 30 s."""
+        now = time.monotonic()
+        for child in self.children.values():
+            if child.retry_at is None and not is_alive(child.process):
+                if now - child.started_at > HEALTHY_SECONDS:
+                    child.backoff = FIRST_BACKOFF
+                where = self.log(child.program)
+                self.say(f"{child.program.name} ended; starting it again in {child.backoff:.0f} s (see {where})")
+                child.retry_at = now + child.backoff
+                child.backoff = min(child.backoff * 2, LONGEST_BACKOFF)
+            elif child.retry_at is not None and now >= child.retry_at:
+                child.process, child.started_at, child.retry_at = self._launch(child.program), now, None
+                child.restarts += 1
+
+    def stop_all(self) -> None:
+        """Last started, first stopped. Can be called again after an interruption: goes on with those that are left."""
+        for name in reversed(list(self.children)):
+            child = self.children[name]
+            is_clean = not is_alive(child.process) or stop_tree(child.process, seconds=child.program.stop_seconds)
+            self.say(f"{name} stopped" if is_clean else f"{name} did not stop in time and was killed")
+            _record(self.home, name).unlink(missing_ok=True)
+            del self.children[name]
+
+    def kill_all(self) -> None:
+        for child in self.children.values():
+            stop_tree(child.process, seconds=0)
+
+    def log(self, program: Program) -> Path:
+        return self.home / "logs" / f"{program.name}.log"
+
+    def _launch(self, program: Program) -> psutil.Process:
+        log = self.log(program)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        process = launch(list(program.command), folder=self.folder, log=log, environment=self.environment)
+        reference = ProcessRef.of(process.pid)
+        if reference is not None:
+            reference.write(_record(self.home, program.name))
+        return process
+
+
+def _record(home: Path, name: str) -> Path:
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.json"
+
+
+def leftover(home: Path, name: str) -> psutil.Process | None:
+    """The process a former launcher started under this name, when it still runs."""
+    reference = ProcessRef.read(_record(home, name))
+    return reference.process() if reference is not None else None

@@ -1,0 +1,93 @@
+// Draws every [data-figure]. Colours come as "var(--name)" and are resolved here, so one figure fits both themes.
+// Plotly is 5 MB: it is fetched when the first figure comes near the view.
+let loading = null;
+
+// While it starts, Plotly puts a style element of its map library into the page, without a nonce. The policy would
+// refuse it and the console would say so on every chart page: for that moment new style elements get the page's nonce.
+function lendNonce() {
+  const { nonce } = document.getElementById("plotly.js-style-global");
+  const create = document.createElement;
+  document.createElement = function (name, options) {
+    const node = create.call(document, name, options);
+    if (name === "style") node.nonce = nonce;
+    return node;
+  };
+  return () => delete document.createElement;
+}
+
+function plotly() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    const takeBack = lendNonce();
+    script.src = document.body.dataset.plotly;
+    script.onload = () => {
+      takeBack();
+      resolve(window.Plotly);
+    };
+    script.onerror = () => reject(new Error("The chart library could not be loaded."));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+function themed(value, style) {
+  if (typeof value === "string") {
+    return value.replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
+  }
+  if (Array.isArray(value)) return value.map((item) => themed(item, style));
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item, style)]));
+  }
+  return value;
+}
+
+async function draw(node) {
+  const source = node.querySelector("script[type='application/json']");
+  const plot = node.querySelector("[data-plot]");
+  if (!plot) return; // a refreshed fragment has taken the plot along
+  const style = getComputedStyle(document.documentElement);
+  const figure = themed(JSON.parse(source.textContent), style);
+  figure.layout.font = { ...figure.layout.font, family: getComputedStyle(document.body).fontFamily };
+  const library = await plotly();
+  if (plot.isConnected) await library.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+}
+
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      draw(entry.target).catch((error) => {
+        const plot = entry.target.querySelector("[data-plot]");
+        if (plot) plot.textContent = error.message;
+      });
+    }
+  },
+  { rootMargin: "300px" },
+);
+
+function findAll(root) {
+  for (const node of root.querySelectorAll("[data-figure]:has([data-plot])")) near.observe(node);
+}
+
+// A refreshed fragment keeps the plot that is on the screen and gives it the new figure: no flash, zoom stays.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const target = event.detail.target;
+  const kept = new Map([...target.querySelectorAll("[data-figure]")].map((node) => [node.dataset.figure, node.querySelector("[data-plot]")]));
+  if (kept.size) target.keptPlots = kept;
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  const kept = event.detail.target.keptPlots ?? new Map();
+  for (const node of event.detail.target.querySelectorAll("[data-figure]")) {
+    const old = node.querySelector("[data-plot]") && kept.get(node.dataset.figure);
+    if (old?.classList.contains("js-plotly-plot")) node.querySelector("[data-plot]").replaceWith(old);
+    if (old) draw(node).catch(() => near.observe(node));
+  }
+  findAll(event.detail.target);
+});
+document.addEventListener("themechange", () => {
+  for (const node of document.querySelectorAll("[data-figure]")) {
+    if (node.querySelector(".js-plotly-plot")) draw(node);
+  }
+});
+findAll(document);

@@ -1,0 +1,91 @@
+"""Sampled inputs and outputs, bounded in number and in rows, for the control plane's inference log."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.columns import Array
+from serving.metrics import Route
+from serving.outputs import Outputs
+from serving.schema import Batchable
+
+MAX_WAITING_ROWS = 5000
+ROWS_PER_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request as it was predicted; `outputs` is None when the model failed."""
+
+    request_id: str
+    at: float
+    route: Route
+    period: int
+    inputs: Batchable
+    outputs: Outputs | None
+    latency_s: float
+    status: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "request_id": self.request_id,
+            "at": self.at,
+            "route": self.route.value,
+            "period": self.period,
+            "inputs": {name: _json_values(values) for name, values in self.inputs.columns.items()},
+            "outputs": self.outputs.as_predictions() if self.outputs is not None else [],
+            "latency_s": self.latency_s,
+            "status": self.status,
+        }
+
+
+class SampleQueue:
+    """Newest samples are refused while it is full: what waits is already an unbiased sample."""
+
+    def __init__(self, rate: float, max_rows: int = MAX_WAITING_ROWS) -> None:
+        self._rate = rate
+        self._max_rows = max_rows
+        self._samples: deque[Sample] = deque()
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def wants(self) -> bool:
+        """Draw: should this request be sampled?"""
+        return self._rate > 0 and random.random() < self._rate  # noqa: S311  a sample, not a secret
+
+    def put(self, sample: Sample) -> bool:
+        """False when there is no room; the caller counts the drop."""
+        if self._rows + sample.inputs.rows > self._max_rows:
+            return False
+        self._samples.append(sample)
+        self._rows += sample.inputs.rows
+        return True
+
+    def take(self, max_rows: int = ROWS_PER_BATCH) -> list[Sample]:
+        """Move out the oldest samples, at least one if there is any."""
+        taken: list[Sample] = []
+        rows = 0
+        while self._samples and (not taken or rows + self._samples[0].inputs.rows <= max_rows):
+            sample = self._samples.popleft()
+            rows += sample.inputs.rows
+            taken.append(sample)
+        self._rows -= rows
+        return taken
+
+
+def _json_values(array: Array) -> list[Any]:
+    if array.dtype.kind == "M":
+        texts = np.datetime_as_string(array)
+        return [None if text == "NaT" else str(text) for text in texts]
+    if array.dtype.kind == "O":
+        return [base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in array]
+    values: list[Any] = array.tolist()  # a permitted missing number is NaN here and becomes null in JSON
+    return values

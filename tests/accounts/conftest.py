@@ -1,0 +1,18 @@
+"""The test database lets Django empty the audit log between tests; see tests/audit/flushable.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.audit.flushable import django_db_setup
+
+__all__ = ["django_db_setup"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_root() -> None:
+    """WhiteNoise warns when the folder is missing, and a warning is an error here."""
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,73 @@
+"""One running product and one real Chromium for the journeys; a journey that leaves something in the console fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.stack import Stack, running_stack
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "a long sentence for one test"
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Stack]:
+    with running_stack(rate=40) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    # Playwright's loop lives in this thread until the block ends; Django would refuse queries here, and none are made.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(product: Stack, chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first account, made by clicks from the one link that `make up` printed; answers a saved session."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(product.link)
+    page.fill("input[name=username]", "ana")
+    page.fill("input[name=password]", PASSWORD)
+    page.fill("input[name=again]", PASSWORD)
+    page.get_by_role("button", name="Create the account").click()
+    page.wait_for_url(f"{product.web}/")
+    state = tmp_path_factory.mktemp("session") / "state.json"
+    context.storage_state(path=state)
+    context.close()
+    return state
+
+
+@pytest.fixture
+def page(product: Stack, chromium: Browser, signed_in: Path) -> Iterator[Page]:
+    """A signed-in page; its console must be empty at the end."""
+    context: BrowserContext = chromium.new_context(
+        viewport={"width": 1440, "height": 900}, storage_state=signed_in, base_url=product.web
+    )
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert said == []

@@ -1,0 +1,93 @@
+"""From the fleet page to the end of a rollout, by clicks, on the running product and in a real Chromium.
+
+Nothing here calls the API: what the journey did is read off the pages and, at the end, off the gateway's own answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.stack import Stack, eventually
+
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(420)]
+
+
+def start_from_the_fleet(page: Page, version: str) -> None:
+    """Fleet -> "Roll out …" -> the wizard at the fast pace -> start; ends on the rollout's page."""
+    page.goto("/")
+    page.get_by_role("link", name=f"Roll out {version}", exact=True).first.click()
+    page.get_by_label("Pace").select_option("fast")
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("button", name="Next: Guardrails").click()
+    page.get_by_role("button", name="Next: Plan").click()
+    expect(page.locator("main")).to_contain_text("The way back")
+    page.get_by_role("button", name="Next: Start").click()
+    page.get_by_role("button", name=f"Start the rollout of {version}").click()
+    page.wait_for_url(re.compile(r"/rollouts/ro_[0-9a-z]{26}/"))
+
+
+def serving_versions(product: Stack, requests: int = 40) -> Counter[str]:
+    """Which versions answer now, by the header of real answers."""
+    with httpx.Client(timeout=10) as client:
+        url = f"{product.gateway}/serve/late-arrival/v2/models/late-arrival"
+        return Counter(client.get(url).headers["x-pilothouse-version"] for _ in range(requests))
+
+
+def test_wizard_to_promoted(page: Page, product: Stack) -> None:
+    start_from_the_fleet(page, "1.1.0")
+    expect(page.locator("main")).to_contain_text(re.compile(r"ready and warm"), timeout=60_000)
+    # No reload from here on: the page follows the rollout by itself.
+    expect(page.locator(".verdict")).to_contain_text(re.compile("promoted", re.IGNORECASE), timeout=240_000)
+    expect(page.locator("main")).to_contain_text("bakes 15 s")
+    page.goto("/")
+    expect(page.locator("main")).to_contain_text("1.1.0")
+    assert serving_versions(product) == {"1.1.0": 40}
+
+
+def test_wizard_to_rolled_back_with_the_reason_in_numbers(page: Page, product: Stack) -> None:
+    stable = next(iter(serving_versions(product, 1)))
+    start_from_the_fleet(page, "1.2.0")
+    expect(page.locator(".verdict")).to_contain_text(re.compile("rolled back", re.IGNORECASE), timeout=180_000)
+    expect(page.locator(".verdict")).to_contain_text(re.compile(r"slow share .* over 500 ms.* limit 1 %"))
+    eventually(lambda: serving_versions(product) == {stable: 40}, seconds=15, what=f"all traffic back on {stable}")
+
+
+def test_a_version_that_breaks_callers_is_refused_with_its_fields_named(page: Page) -> None:
+    page.goto("/models/late-arrival/versions/2.0.0/")
+    expect(page.locator("main")).to_contain_text("airline")
+    page.goto("/rollouts/new/?model=late-arrival&version=2.0.0&endpoint=late-arrival&step=start")
+    expect(page.locator("main")).to_contain_text("airline")
+    start = page.get_by_role("button", name=re.compile("^Start the rollout"))
+    assert start.count() == 0 or start.is_disabled()
+
+
+def test_pausing_and_rolling_back_by_hand(page: Page, product: Stack) -> None:
+    stable = next(iter(serving_versions(product, 1)))
+    start_from_the_fleet(page, "1.1.1")
+    page.get_by_role("button", name="Pause", exact=True).click(timeout=60_000)
+    expect(page.locator(".verdict")).to_contain_text(re.compile("paused", re.IGNORECASE), timeout=30_000)
+    back = page.get_by_role("button", name=re.compile("^Roll back to")).or_(
+        page.locator("summary", has_text=re.compile("^Roll back to"))
+    )
+    back.first.click()
+    panel = page.locator("details[open] button[type=submit]")
+    if panel.count():
+        panel.first.click()
+    expect(page.locator(".verdict")).to_contain_text(
+        re.compile("rolled back|aborted|failed", re.IGNORECASE), timeout=90_000
+    )
+    eventually(lambda: serving_versions(product) == {stable: 40}, seconds=15, what=f"all traffic back on {stable}")
+
+
+@pytest.mark.parametrize("path", ["/", "/endpoints/late-arrival/", "/rollouts/", "/models/", "/models/late-arrival/"])
+@pytest.mark.parametrize("width", [1440, 360])
+def test_no_page_is_wider_than_its_window(page: Page, path: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(path)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width

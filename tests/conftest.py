@@ -1,0 +1,27 @@
+"""What every test shares: real servers, and a group that cannot run is named with its count and the way out."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from tests.audit.flushable import django_db_setup  # noqa: F401  wraps the fixture of that name
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_cannot_run: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM:
+        return
+    for item in items:
+        if item.get_closest_marker("browser"):
+            _cannot_run["browser: install Chromium (Debian: apt-get install chromium)"] += 1
+            item.add_marker(pytest.mark.skip(reason="no Chromium"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for group, count in _cannot_run.items():
+        terminalreporter.write_line(f"COULD NOT RUN: {count} tests of group {group}", red=True)

@@ -1,0 +1,147 @@
+"""The supervisor keeps programs running, and stops them in order and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embedded import supervise
+from embedded.processes import is_alive
+from embedded.programs import Program
+from embedded.supervise import Supervisor, leftover
+
+SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
+STUBBORN = (
+    sys.executable,
+    "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)",
+)
+
+
+def make(home: Path, said: list[str]) -> Supervisor:
+    return Supervisor(home, home, dict(os.environ), said.append)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
+    supervisor = make(tmp_path, said)
+    yield supervisor
+    supervisor.kill_all()
+
+
+def test_a_killed_child_is_started_again_after_a_pause(
+    supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "FIRST_BACKOFF", 0.1)
+    supervisor.start(Program("one", SLEEP))
+    child = supervisor.children["one"]
+    child.backoff = 0.1
+    first = child.process
+    first.kill()
+    assert until(lambda: not is_alive(first))
+
+    def ticked() -> bool:
+        supervisor.tick()
+        return child.restarts == 1
+
+    assert until(ticked)
+    assert is_alive(child.process)
+    assert child.process.pid != first.pid
+    assert any("one ended; starting it again" in line for line in said)
+
+
+def test_a_child_that_keeps_ending_is_started_ever_more_slowly(supervisor: Supervisor) -> None:
+    supervisor.start(Program("ends", (sys.executable, "-c", "raise SystemExit(1)")))
+    child = supervisor.children["ends"]
+    pauses = []
+    for _ in range(7):
+        process = child.process
+        assert until(lambda process=process: not is_alive(process))  # type: ignore[misc]
+        pauses.append(child.backoff)
+        supervisor.tick()
+        child.retry_at = 0.0  # the pause is over
+        supervisor.tick()
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_children_are_stopped_in_reverse_order_and_nothing_else_is(supervisor: Supervisor, said: list[str]) -> None:
+    bystander = psutil.Popen(SLEEP, start_new_session=True)
+    try:
+        for name in ("first", "second", "third"):
+            supervisor.start(Program(name, SLEEP))
+        supervisor.stop_all()
+        assert said == ["third stopped", "second stopped", "first stopped"]
+        assert bystander.is_running()
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_child_that_ignores_sigterm_is_killed_and_that_is_said(supervisor: Supervisor, said: list[str]) -> None:
+    program = Program("deaf", STUBBORN, stop_seconds=0.3)
+    supervisor.start(program)
+    assert until(lambda: "deaf" in supervisor.log(program).read_text())
+    process = supervisor.children["deaf"].process
+    supervisor.stop_all()
+    assert not is_alive(process)
+    assert said == ["deaf did not stop in time and was killed"]
+
+
+def test_children_do_not_get_the_terminals_interrupt(supervisor: Supervisor) -> None:
+    supervisor.start(Program("one", SLEEP))
+    pid = supervisor.children["one"].process.pid
+    assert os.getsid(pid) == pid
+
+
+@pytest.mark.parametrize("is_adopted", [True, False])
+def test_what_a_killed_launcher_left_is_adopted_or_replaced(tmp_path: Path, is_adopted: bool) -> None:
+    program = Program("agent", SLEEP, is_adopted=is_adopted)
+    dead = make(tmp_path, [])
+    dead.start(program)
+    left = dead.children["agent"].process
+    successor = make(tmp_path, [])
+    try:
+        assert leftover(tmp_path, "agent") == left
+        successor.start(program)
+        assert (successor.children["agent"].process == left) is is_adopted
+        assert is_alive(left) is is_adopted
+    finally:
+        successor.kill_all()
+        dead.kill_all()
+
+
+def test_a_reused_pid_is_not_taken_for_the_child_that_had_it(tmp_path: Path, supervisor: Supervisor) -> None:
+    supervisor.start(Program("one", SLEEP))
+    record = tmp_path / "run" / "one.json"
+    record.write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
+    assert leftover(tmp_path, "one") is None
+
+
+def test_sigterm_reaches_the_whole_tree(supervisor: Supervisor) -> None:
+    script = f"import subprocess, sys; subprocess.run({list(SLEEP)!r})"
+    supervisor.start(Program("parent", (sys.executable, "-c", script), stop_seconds=0.5))
+    process = supervisor.children["parent"].process
+    assert until(process.children)
+    child = process.children()[0]
+    supervisor.stop_all()
+    assert until(lambda: not is_alive(child))

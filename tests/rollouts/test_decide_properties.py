@@ -1,0 +1,198 @@
+"""What holds for every state and every sight."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.kernel.canonical import canonical_json
+from apps.kernel.verdicts import Verdict
+from apps.rollouts.domain.advance import advance, remember
+from apps.rollouts.domain.decide import decide, findings
+from apps.rollouts.domain.machine import (
+    TERMINAL,
+    Fail,
+    Hold,
+    Outcome,
+    Phase,
+    RollBack,
+    Settle,
+    Supersede,
+    action_json,
+)
+from apps.rollouts.domain.plan import FULL_BP, Plan, StepKind, Strategy
+from apps.rollouts.domain.state import (
+    Command,
+    Counts,
+    Memo,
+    Policy,
+    Request,
+    RolloutState,
+    RouteSeen,
+    Seen,
+    Traffic,
+    VariantSeen,
+)
+from apps.rollouts.domain.strategies import PROFILES, build_plan
+from apps.rollouts.domain.wanted import wanted
+from tests.rollouts.worlds import NOW
+
+ages = st.floats(0, 10_000, allow_nan=False)
+moments = ages.map(lambda age: NOW - age)
+plans = st.builds(
+    lambda strategy, profile: build_plan(strategy, profile=profile),
+    st.sampled_from(Strategy),
+    st.sampled_from(PROFILES),
+)
+variants = st.builds(
+    lambda is_ready, state: VariantSeen("ready" if is_ready else state, is_ready, ""),
+    st.booleans(),
+    st.sampled_from(["starting", "unready", "failed", "absent"]),
+)
+traffics = st.builds(
+    Traffic,
+    weighted=st.integers(0, 100_000),
+    probes=st.integers(0, 100_000),
+    newest_at=st.none() | moments,
+    weighted_newest_at=st.none() | moments,
+)
+
+
+@st.composite
+def counted(draw: st.DrawFn, key: str) -> Counts:
+    total = draw(st.integers(0, 5_000))
+    surely = draw(st.integers(0, total))
+    return Counts(key, surely, draw(st.integers(surely, total)), total)
+
+
+@st.composite
+def sights(draw: st.DrawFn, *, with_request: bool = True) -> Seen:
+    request = st.builds(Request, st.sampled_from(Command), st.just("Olga"), st.just("because"))
+    maybe = st.sampled_from(["", "", "", "something"])
+    return Seen(
+        now=NOW,
+        target_error=draw(maybe),
+        telemetry_error=draw(maybe),
+        route=draw(st.builds(RouteSeen, st.booleans(), st.just("not yet"), maybe)),
+        stable=draw(variants),
+        candidate=draw(variants),
+        stable_traffic=draw(traffics),
+        candidate_traffic=draw(traffics),
+        counts=(draw(counted("error_rate")), draw(counted("slow_share:0.5"))),
+        recent_counts=(draw(counted("error_rate")), draw(counted("slow_share:0.5"))),
+        policy=draw(st.sampled_from(Policy)),
+        freeze=draw(maybe),
+        busy_with=draw(maybe),
+        blocked=draw(maybe),
+        request=draw(st.none() | request) if with_request else None,
+    )
+
+
+@st.composite
+def states(draw: st.DrawFn) -> RolloutState:
+    plan: Plan = draw(plans)
+    phase = draw(st.sampled_from(Phase))
+    step = draw(st.integers(-1, len(plan.steps) - 1))
+    if phase is Phase.GATING:
+        gates = [index for index, one in enumerate(plan.steps) if one.kind is StepKind.GATE]
+        step = gates[0] if gates else step
+        phase = phase if gates else Phase.SHIFTING
+    if phase is Phase.BAKING:
+        step = next(index for index, one in enumerate(plan.steps) if one.kind is StepKind.PAUSE)
+    if phase in {Phase.PENDING, Phase.PREPARING}:
+        step = -1
+    began = [one for one in plan.steps[: step + 1] if one.kind is StepKind.SET_WEIGHT]
+    weight_bp = (began[-1].weight_bp or 0) if began else 0
+    is_back = phase is Phase.ROLLING_BACK
+    return RolloutState(
+        id="ro_1", endpoint="late-arrival", phase=phase, step=step, revision=draw(st.integers(1, 99)), plan=plan,
+        stable="v1-0-0", candidate="v1-1-0", stable_version="1.0.0", candidate_version="1.1.0",
+        weight_bp=0 if is_back else weight_bp, mirror_bp=draw(st.sampled_from([0, 10_000])),
+        phase_started_at=draw(moments), step_started_at=draw(st.none() | moments),
+        memo=Memo(
+            unready_since=draw(st.none() | moments), blind_since=draw(st.none() | moments),
+            blind_seconds=draw(ages), baked_seconds=draw(ages), is_released=draw(st.booleans()),
+            outcome=draw(st.sampled_from(Outcome)) if is_back else None,
+        ),
+    )  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(states(), sights())
+def test_decide_answers_everything_and_what_it_answers_is_legal(state: RolloutState, seen: Seen) -> None:
+    known = remember(state, seen)
+    action = decide(known, seen)
+    assert action.reason
+    if not isinstance(action, Hold):
+        after = advance(known, action, seen.now)  # raises IllegalTransition where the table has no row
+        assert after.revision == state.revision + 1
+        assert after.phase is Phase.PENDING or wanted(after) is not None
+
+
+@settings(max_examples=400, deadline=None)
+@given(states(), sights())
+def test_with_a_failing_guardrail_traffic_never_moves_forward(state: RolloutState, seen: Seen) -> None:
+    known = remember(state, seen)
+    action = decide(known, seen)
+    is_failing = any(finding.verdict is Verdict.FAIL for finding in findings(known, replace(seen, request=None)))
+    if is_failing and not isinstance(action, Hold):
+        after = advance(known, action, seen.now)
+        assert after.weight_bp <= state.weight_bp
+        assert after.phase not in {Phase.PROMOTING, Phase.PROMOTED, Phase.COMPLETED}
+
+
+@settings(max_examples=400, deadline=None)
+@given(states(), sights())
+def test_weight_falls_only_by_going_back(state: RolloutState, seen: Seen) -> None:
+    known = remember(state, seen)
+    action = decide(known, seen)
+    if isinstance(action, Hold):
+        return
+    after = advance(known, action, seen.now)
+    if after.weight_bp < state.weight_bp:
+        assert isinstance(action, RollBack | Supersede | Settle | Fail)
+
+
+@settings(max_examples=300, deadline=None)
+@given(states(), sights())
+def test_the_weights_wanted_of_an_endpoint_always_sum_to_all(state: RolloutState, seen: Seen) -> None:
+    wish = wanted(state)
+    if wish is not None:
+        assert sum(wish.weights_bp.values()) == FULL_BP
+        assert set(wish.weights_bp) <= set(wish.roles)
+
+
+@settings(max_examples=300, deadline=None)
+@given(states(), sights())
+def test_state_sight_and_decision_survive_storage_byte_for_byte(state: RolloutState, seen: Seen) -> None:
+    known = remember(state, seen)
+    stored = [canonical_json(part.to_json()) for part in (known, seen)]
+    again, seen_again = RolloutState.from_json(json.loads(stored[0])), Seen.from_json(json.loads(stored[1]))
+    assert (again, seen_again) == (known, seen)
+    assert canonical_json(action_json(decide(again, seen_again))) == canonical_json(action_json(decide(known, seen)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans, st.lists(sights(with_request=False), max_size=10), st.sampled_from([Command.ABORT, Command.ROLL_BACK]))
+def test_from_wherever_it_got_to_a_person_can_bring_it_to_an_end(
+    plan: Plan, worlds: list[Seen], command: Command
+) -> None:
+    state = RolloutState(
+        "ro_1", "late-arrival", Phase.PENDING, -1, 1, plan, "v1-0-0", "v1-1-0", "1.0.0", "1.1.0", 0, 0, NOW
+    )
+    at = NOW
+    for world in worlds:
+        at += 3_600
+        seen = replace(world, now=at)
+        state = remember(state, seen)
+        action = decide(state, seen)
+        state = state if isinstance(action, Hold) else advance(state, action, at)
+    ready = VariantSeen("ready", is_ready=True)
+    well = Seen(now=at, route=RouteSeen(is_applied=True), stable=ready, candidate=ready)
+    for seen in (well.with_request(Request(command, "Olga")), replace(well, now=at + 3_600)):
+        action = decide(state, seen)
+        state = state if isinstance(action, Hold) else advance(state, action, seen.now)
+    assert state.phase in TERMINAL

@@ -1,0 +1,101 @@
+"""What a plan may not say, and that the ones we offer say nothing of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from apps.kernel.canonical import canonical_json
+from apps.kernel.errors import InvalidInput
+from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind, Strategy
+from apps.rollouts.domain.strategies import PROFILES, build_plan, default_guardrails
+from apps.rollouts.domain.validate import plan_check, plan_errors
+from apps.targets.domain.driver import Capabilities, Support
+
+EXACT = Capabilities(Support.EXACT, Support.EXACT, Support.EXACT, Support.EXACT)
+GATES = default_guardrails()
+
+
+def weight(weight_bp: int) -> Step:
+    return Step(StepKind.SET_WEIGHT, weight_bp=weight_bp)
+
+
+def canary(*steps: Step) -> Plan:
+    return build_plan(Strategy.CANARY, steps=steps)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("strategy", Strategy)
+def test_every_plan_that_we_offer_is_possible_and_survives_storage(strategy: Strategy, profile: str) -> None:
+    plan = build_plan(strategy, profile=profile)
+    assert plan_errors(plan, EXACT) == []
+    assert Plan.from_json(json.loads(canonical_json(plan.to_json()))) == plan
+
+
+def test_the_canary_has_the_steps_of_the_field() -> None:
+    plan = build_plan(Strategy.CANARY)
+    assert [step.weight_bp for step in plan.steps if step.weight_bp] == [500, 2500, 5000, 10_000]
+    assert [step.seconds for step in plan.steps if step.seconds] == [900, 1800, 3600]
+
+
+@pytest.mark.parametrize(
+    ("plan", "pointer", "code"),
+    [
+        (canary(), "/steps", "empty"),
+        (canary(weight(2500), weight(500), weight(10_000)), "/steps/1/weight_bp", "weight_falls"),
+        (canary(weight(2500), weight(2500), weight(10_000)), "/steps/1/weight_bp", "weight_falls"),
+        (canary(weight(12_000)), "/steps/0/weight_bp", "out_of_range"),
+        (canary(weight(500)), "/steps/0/weight_bp", "never_full"),
+        (canary(Step(StepKind.SET_WEIGHT), weight(10_000)), "/steps/0/weight_bp", "required"),
+        (canary(Step(StepKind.PAUSE, seconds=-1), weight(10_000)), "/steps/0/seconds", "out_of_range"),
+        (canary(Step(StepKind.GATE), weight(10_000)), "/steps/0/gates", "empty"),
+        (canary(Step(StepKind.APPROVAL), weight(10_000)), "/steps/0/kind", "approval_unavailable"),
+        (canary(Step(StepKind.PAUSE, seconds=5, weight_bp=3), weight(10_000)), "/steps/0/weight_bp", "not_here"),
+        (canary(Step(StepKind.GATE, gates=(GATES[0], GATES[0])), weight(10_000)), "/steps/0/gates/1/name", "name"),
+        (build_plan(Strategy.SHADOW, steps=(weight(500),)), "/steps/0/weight_bp", "shadow_weight"),
+        (build_plan(Strategy.SHADOW, steps=(Step(StepKind.PAUSE, seconds=5),)), "/steps", "no_mirror"),
+    ],
+)
+def test_an_impossible_plan_is_refused_and_the_field_is_named(plan: Plan, pointer: str, code: str) -> None:
+    assert (pointer, code) in [(error.pointer, error.code) for error in plan_errors(plan, EXACT)]
+    with pytest.raises(InvalidInput) as refused:
+        plan_check(plan, EXACT)
+    assert refused.value.code == "invalid_plan"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "strategy", "code"),
+    [
+        (Capabilities(weights=Support.NO, mirror=Support.EXACT), Strategy.CANARY, "no_weights"),
+        (Capabilities(weights=Support.EXACT, min_weight_bp=1000), Strategy.CANARY, "weight_too_small"),
+        (Capabilities(weights=Support.EXACT), Strategy.SHADOW, "no_mirror"),
+    ],
+)
+def test_what_the_target_cannot_do_is_refused_when_the_plan_is_written(
+    capabilities: Capabilities, strategy: Strategy, code: str
+) -> None:
+    assert code in {error.code for error in plan_errors(build_plan(strategy), capabilities)}
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "threshold"),
+    [
+        (Metric.ERROR_RATE, 0.0, None),
+        (Metric.ERROR_RATE, 1.0, None),
+        (Metric.ERROR_RATE, float("nan"), None),
+        (Metric.SLOW_SHARE, 0.01, None),
+        (Metric.ERROR_RATE, 0.01, 0.5),
+        (Metric.TELEMETRY_AGE, 0.0, None),
+    ],
+)
+def test_a_gate_without_a_meaning_is_refused(metric: Metric, limit: float, threshold: float | None) -> None:
+    with pytest.raises(InvalidInput):
+        GateSpec("a gate", metric, limit, threshold)
+
+
+def test_the_hash_changes_with_any_number_and_with_nothing_else() -> None:
+    plan = build_plan(Strategy.CANARY)
+    assert plan.plan_hash == build_plan(Strategy.CANARY).plan_hash
+    stricter = build_plan(Strategy.CANARY, guardrails=default_guardrails(error_limit=0.02))
+    assert plan.plan_hash != stricter.plan_hash

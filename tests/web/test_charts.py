@@ -1,0 +1,107 @@
+"""Charts as pure functions: what Plotly accepts, gaps that stay gaps, limits and marks that are drawn, a true twin."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from apps.kernel.stats.histogram import ExponentialHistogram
+from apps.telemetry.domain.window import Window
+from apps.telemetry.selectors import Point
+from apps.telemetry.web.charts import CHARTS, error_chart, latency_chart, split_chart
+
+SINCE, UNTIL, STEP = 1_763_712_000, 1_763_712_300, 10
+TONES = {"v1-1-0": ("1.1.0", "candidate"), "v1-0-0": ("1.0.0", "stable")}
+
+
+def point(at: int, seconds: float, total: int = 100, bad: int = 0) -> Point:
+    latency = ExponentialHistogram.from_values([seconds] * total)
+    return Point(at, Window(total=total, good=total - bad, model_error=bad, latency=latency))
+
+
+POINTS = {
+    "v1-0-0": [point(SINCE + 10 * i, 0.02) for i in range(30)],
+    "v1-1-0": [point(SINCE + 10 * i, 0.6, total=25, bad=1) for i in range(15, 30) if i != 20],
+}
+SHARED: dict[str, Any] = {"points": POINTS, "tones": TONES, "since": SINCE, "until": UNTIL, "step": STEP}
+
+
+def traces(figure: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [trace for trace in figure["data"] if trace.get("name") == name]
+
+
+@pytest.mark.parametrize("kind", CHARTS)
+def test_plotly_accepts_every_figure_with_the_colours_filled_in(kind: str) -> None:
+    figure, _ = CHARTS[kind](**SHARED, marks=[(SINCE + 150, "25 %")])
+    text = re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(figure))
+    go.Figure(json.loads(text)).to_plotly_json()
+
+
+def test_a_bucket_without_requests_is_a_gap_not_a_zero() -> None:
+    figure, _ = latency_chart(**SHARED)
+    (p95,) = traces(figure, "1.1.0 p95")
+    assert p95["y"][20] is None
+    assert p95["y"][14] is None
+    assert p95["y"][15] == pytest.approx(600, rel=0.011)
+    assert p95["connectgaps"] is False
+
+
+def test_p95_is_strong_and_its_neighbours_are_thin() -> None:
+    figure, _ = latency_chart(**SHARED)
+    widths = {name: traces(figure, f"1.0.0 {name}")[0]["line"]["width"] for name in ("p50", "p95", "p99")}
+    assert widths["p95"] > 2 * widths["p50"] == 2 * widths["p99"]
+
+
+def test_a_limit_is_a_dashed_line_with_its_name_and_fits_the_axis() -> None:
+    figure, _ = latency_chart(**SHARED, limits=[(0.5, "limit 500 ms")])
+    (line,) = [shape for shape in figure["layout"]["shapes"] if shape["line"].get("dash") == "dash"]
+    assert (line["y0"], line["y1"]) == (500, 500)
+    assert "limit 500 ms" in [item["text"] for item in figure["layout"]["annotations"]]
+    assert figure["layout"]["yaxis"]["range"][0] == 0
+    assert figure["layout"]["yaxis"]["range"][1] > 600
+
+
+def test_a_limit_far_above_the_data_does_not_flatten_it() -> None:
+    calm = {**SHARED, "points": {"v1-0-0": POINTS["v1-0-0"]}}
+    figure, _ = latency_chart(**calm, limits=[(5.0, "limit 5 s")])
+    assert figure["layout"]["yaxis"]["range"][1] < 100
+
+
+def test_transitions_are_verticals_and_those_outside_the_range_are_not_drawn() -> None:
+    figure, _ = error_chart(**SHARED, marks=[(SINCE - 100, "5 %"), (SINCE + 150, "25 %")])
+    verticals = [shape for shape in figure["layout"]["shapes"] if shape["yref"] == "paper"]
+    assert len(verticals) == 1
+    assert "25 %" in [item["text"] for item in figure["layout"]["annotations"]]
+
+
+def test_the_error_rate_is_the_share_of_judged_requests() -> None:
+    figure, twin = error_chart(**SHARED)
+    (trace,) = traces(figure, "1.1.0")
+    assert trace["y"][15] == pytest.approx(0.04)
+    assert ["1.1.0", "25", "1", "4.00%"] in [row[1:] for row in twin.rows]
+
+
+def test_measured_shares_sum_to_one_where_anything_was_measured() -> None:
+    figure, _ = split_chart(**SHARED, wanted=[(float(SINCE), 0.0), (SINCE + 150.0, 0.2)])
+    candidate, stable = traces(figure, "1.1.0")[0]["y"], traces(figure, "1.0.0")[0]["y"]
+    assert all(a + b == pytest.approx(1) for a, b in zip(candidate, stable, strict=True))
+    assert candidate[20] == 0
+    (outline,) = traces(figure, "wanted")
+    assert outline["y"] == [0.0, 0.2, 0.2]
+    assert outline["line"]["shape"] == "hv"
+
+
+@pytest.mark.parametrize("kind", CHARTS)
+def test_nothing_measured_is_an_empty_twin_not_a_fault(kind: str) -> None:
+    _, twin = CHARTS[kind](**{**SHARED, "points": {}})
+    assert twin.rows == []
+
+
+def test_the_twin_is_newest_first() -> None:
+    _, twin = latency_chart(**SHARED)
+    times = [row[0] for row in twin.rows]
+    assert times == sorted(times, reverse=True)

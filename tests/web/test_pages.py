@@ -1,0 +1,136 @@
+"""Every page: who may see it, what stands on it, and what it costs the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.api.world import World
+from tests.web.conftest import Browser, report
+
+PAGES = {
+    "/": 16,
+    "/models/": 8,
+    "/models/late-arrival/": 13,
+    "/models/late-arrival/versions/1.1.0/": 14,
+    "/endpoints/late-arrival/": 26,
+    "/endpoints/late-arrival/?range=24h": 26,
+    "/rollouts/": 9,
+    "/rollouts/?show=back": 9,
+    "/rollouts/new/": 9,
+    "/rollouts/{rollout}/": 27,  # six of them look at the rollout as it is now
+}
+
+
+@pytest.mark.parametrize(("path", "budget"), PAGES.items())
+def test_an_engineer_sees_every_page_within_its_budget_of_queries(
+    world: World, browser: Browser, path: str, budget: int
+) -> None:
+    rollout = world.start()
+    report("v1-0-0", seconds=[0.02] * 50)
+    alice = browser("alice")
+    with CaptureQueriesContext(connection) as queries:
+        answer = alice.get(path.format(rollout=rollout.pk))
+    assert answer.status_code == 200
+    assert "Pilothouse" in answer.content.decode()
+    assert 'role="alert"' not in answer.content.decode(), "a fragment answered with a problem"
+    assert len(queries) <= budget
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_whoever_is_not_signed_in_is_sent_to_sign_in_and_comes_back(world: World, browser: Browser, path: str) -> None:
+    rollout = world.start()
+    answer = browser("").get(path.format(rollout=rollout.pk))
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/sign-in?next=/")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_whoever_has_no_role_is_told_which_one_it_needs(world: World, browser: Browser, path: str) -> None:
+    rollout = world.start()
+    answer = browser("mallory").get(path.format(rollout=rollout.pk))
+    assert answer.status_code == 403
+    assert "needs the role" in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "path", ["/models/nope/", "/models/late-arrival/versions/9.9.9/", "/endpoints/nope/", "/rollouts/nope/"]
+)
+def test_what_does_not_exist_is_a_page_with_the_request_id(world: World, browser: Browser, path: str) -> None:
+    answer = browser("alice").get(path, headers={"X-Request-ID": "request-12345"})
+    assert answer.status_code == 404
+    assert "request-12345" in answer.content.decode()
+
+
+def test_the_fleet_shows_the_split_the_percentile_and_the_next_step(world: World, browser: Browser) -> None:
+    report("v1-0-0", seconds=[0.02] * 99 + [0.4], errors=1)
+    html = browser("alice").get("/").content.decode()
+    assert "20 ms" in html
+    assert "Roll out 1.1.0" in html
+    assert "Roll out 2.0.0" not in html, "another schema is no drop-in"
+
+
+def test_an_empty_fleet_teaches_how_to_begin(db: None, browser: Browser) -> None:
+    html = browser("alice").get("/").content.decode()
+    assert "curl -X POST" in html
+    assert "/api/v1/endpoints" in html
+
+
+FRAGMENTS = (
+    "/_fleet/",
+    "/endpoints/late-arrival/health/",
+    "/endpoints/late-arrival/variants/",
+    "/rollouts/at/late-arrival/traffic/",
+    "/rollouts/at/late-arrival/charts/1h/",
+    "/rollouts/at/late-arrival/events/",
+    "/rollouts/of/late-arrival/live/",
+    "/rollouts/_rows/",
+    "/rollouts/{rollout}/head/",
+    "/rollouts/{rollout}/log/",
+)
+
+
+@pytest.mark.parametrize("path", FRAGMENTS)
+def test_a_fragment_that_did_not_change_is_not_sent_again(
+    world: World, browser: Browser, path: str, time_machine_at: Any
+) -> None:
+    rollout = world.start()
+    alice = browser("alice")
+    url = path.format(rollout=rollout.pk)
+    first = alice.get(url)
+    assert first.status_code == 200
+    assert "<html" not in first.content.decode(), "a fragment is no page"
+    again = alice.get(url, headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.fixture
+def time_machine_at() -> Any:
+    """Ages are part of a fragment: the clock stands still between the two looks."""
+    from apps.kernel.clock import now, set_clock
+
+    at = now()
+    with set_clock(lambda: at):
+        yield at
+
+
+def test_a_fragment_of_a_stranger_is_not_shown_to_nobody(world: World, browser: Browser) -> None:
+    answer = browser("").get("/_fleet/", headers={"HX-Request": "true", "HX-Current-URL": "http://testserver/"})
+    assert answer.headers["HX-Redirect"].startswith("/sign-in")
+
+
+def test_no_page_needs_an_inline_script(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    alice = browser("alice")
+    for path in PAGES:
+        answer = alice.get(path.format(rollout=rollout.pk))
+        html = answer.content.decode()
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self';" in policy
+        nonce = html.split('id="plotly.js-style-global" nonce="')[1].split('"')[0]
+        assert f"'nonce-{nonce}'" in policy
+        assert "onclick=" not in html
+        assert "<script>" not in html

@@ -1,0 +1,90 @@
+"""The rollout's page: buttons with their reasons, commands with what was seen, conflicts that say what changed."""
+
+from __future__ import annotations
+
+from tests.api.world import World
+from tests.web.conftest import Browser
+
+
+def seen(rollout: object, **other: object) -> dict[str, object]:
+    return {"expected_revision": rollout.revision, "expected_step": rollout.step, **other}  # type: ignore[attr-defined]
+
+
+def test_a_viewer_sees_the_buttons_disabled_with_who_can(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    html = browser("bob").get(f"/rollouts/{rollout.pk}/actions/").content.decode()
+    assert html.count("disabled") == 4
+    assert "It needs the role operator or engineer or approver" in html
+    assert "Promote 1.1.0: You may look, not do this. It needs the role engineer" in html
+    assert "<form" not in html
+
+
+def test_a_viewer_who_posts_anyway_is_refused(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    answer = browser("bob").post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout))
+    assert answer.status_code == 403
+    rollout.refresh_from_db()
+    assert rollout.phase == "pending"
+
+
+def test_a_button_that_the_phase_forbids_says_why(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    html = browser("alice").get(f"/rollouts/{rollout.pk}/actions/").content.decode()
+    assert "Pause: Nothing to pause while pending." in html
+
+
+def test_an_operator_aborts_with_one_form(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    answer = browser("olga").post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout, reason="wrong day"), follow=True)
+    assert answer.status_code == 200
+    assert "was aborted" in answer.content.decode()
+    rollout.refresh_from_db()
+    assert rollout.phase == "aborted"
+
+
+def test_an_ended_rollout_can_be_tried_again(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    alice = browser("alice")
+    alice.post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout))
+    rollout.refresh_from_db()
+    answer = alice.post(f"/rollouts/{rollout.pk}/do/retry/", seen(rollout))
+    assert answer.status_code == 302
+    assert answer.headers["Location"] != f"/rollouts/{rollout.pk}/"
+    assert "attempt 2" in alice.get(answer.headers["Location"]).content.decode()
+
+
+def test_a_stale_click_changes_nothing_and_says_what_moved_on(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    answer = browser("alice").post(
+        f"/rollouts/{rollout.pk}/do/pause/", {"expected_revision": rollout.revision - 1, "expected_step": 3}
+    )
+    html = answer.content.decode()
+    assert answer.status_code == 409
+    assert "The rollout moved on while you looked" in html
+    assert "You saw step 4 of" in html
+    assert "now it is the preparation" in html
+    rollout.refresh_from_db()
+    assert rollout.phase == "pending"
+
+
+def test_promoting_asks_for_a_reason(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    answer = browser("alice").post(f"/rollouts/{rollout.pk}/do/promote/", seen(rollout, reason="  "))
+    assert answer.status_code == 422
+    assert "Say why" in answer.content.decode()
+
+
+def test_a_click_without_what_it_saw_is_refused(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    answer = browser("alice").post(f"/rollouts/{rollout.pk}/do/pause/", {"expected_revision": "x"})
+    assert answer.status_code == 422
+
+
+def test_a_command_that_does_not_exist_is_not_found(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    assert browser("alice").post(f"/rollouts/{rollout.pk}/do/explode/", seen(rollout)).status_code == 404
+
+
+def test_a_command_is_never_a_get(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    assert browser("alice").get(f"/rollouts/{rollout.pk}/do/abort/").status_code == 405
