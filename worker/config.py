@@ -39,6 +39,8 @@ def celery_config(redis_url: str) -> dict[str, Any]:
         "task_default_queue": "rollouts",
         "task_create_missing_queues": True,
         "task_routes": {
+            # waits for answers of a candidate that may hang: never in the queue of the ticks
+            "rollouts.probe": {"queue": "analysis"},
             "rollouts.*": {"queue": "rollouts"},
             "targets.*": {"queue": "rollouts"},
             "telemetry.*": {"queue": "telemetry"},

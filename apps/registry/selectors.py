@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from apps.kernel.errors import InvalidInput, NotFound
 from apps.registry.domain.semver import Semver, looks_like_version
 from apps.registry.domain.signature import Difference, Signature, breaking_differences
@@ -77,3 +79,8 @@ def _by_semver(model: Model, text: str) -> ModelVersion | None:
         .filter(model=model, major=semver.major, minor=semver.minor, patch=semver.patch)
         .first()
     )
+
+
+def versions_in_bulk(ids: Iterable[str], *, unread: Iterable[str] = ()) -> dict[str, ModelVersion]:
+    """Versions by id, one query; the columns named in ``unread`` stay in the database."""
+    return ModelVersion.objects.defer(*unread).in_bulk(list(ids))

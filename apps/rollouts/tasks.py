@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import shared_task
 
+from apps.rollouts.services.probe import rollout_probe
 from apps.rollouts.services.tick import rollout_tick, tick_due
 
 
@@ -20,6 +21,12 @@ def rollouts_tick_due(self: Any) -> int:
 def rollouts_tick(self: Any, rollout_id: str) -> None:
     """One rollout was started, commanded or moved."""
     rollout_tick(rollout_id, _holder(self))
+
+
+@shared_task(name="rollouts.probe")  # type: ignore[untyped-decorator]
+def rollouts_probe(rollout_id: str) -> int:
+    """Nobody calls the endpoint and its target's policy is to probe: ask the candidate some times."""
+    return rollout_probe(rollout_id)
 
 
 def _holder(task: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
@@ -84,3 +85,8 @@ def freeze_list(*, at: datetime | None = None) -> QuerySet[FreezeWindow]:
 
 def _live() -> QuerySet[Endpoint]:
     return Endpoint.objects.filter(removed_at=None).select_related("target", "model", "stable_version")
+
+
+def targets_in_bulk(ids: Iterable[str]) -> dict[str, Target]:
+    """Targets by id, one query."""
+    return Target.objects.in_bulk(list(ids))

@@ -84,7 +84,9 @@ def test_pausing_and_rolling_back_by_hand(page: Page, product: Stack) -> None:
     eventually(lambda: serving_versions(product) == {stable: 40}, seconds=15, what=f"all traffic back on {stable}")
 
 
-@pytest.mark.parametrize("path", ["/", "/endpoints/late-arrival/", "/rollouts/", "/models/", "/models/late-arrival/", "/account/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/endpoints/late-arrival/", "/rollouts/", "/models/", "/models/late-arrival/", "/account/"]
+)
 @pytest.mark.parametrize("width", [1440, 360])
 def test_no_page_is_wider_than_its_window(page: Page, path: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})

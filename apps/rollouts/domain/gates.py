@@ -28,6 +28,7 @@ from apps.rollouts.domain.stretch import Stretch, alpha_share, stretch_at
 FALSE_ALARM = 0.05
 
 
+@lru_cache(maxsize=4096)
 def gate_key(spec: GateSpec) -> str:
     """Which counts a gate reads: two gates on one metric with different limits share them."""
     return spec.metric.value if spec.threshold_seconds is None else f"{spec.metric.value}:{spec.threshold_seconds:g}"

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 
+import orjson
 from django.db import DatabaseError, transaction
 
 from apps.kernel.clock import now
-from apps.registry.selectors import drop_in_problems
+from apps.registry.selectors import drop_in_problems, versions_in_bulk
 from apps.rollouts.domain.advance import remember
 from apps.rollouts.domain.gates import gate_key, specs_of
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import GateSpec, Metric, Plan
 from apps.rollouts.domain.state import Counts, Memo, Policy, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
+from apps.rollouts.domain.stretch import SLOT_SECONDS, stretch_at
 from apps.rollouts.models import Rollout
 from apps.targets.domain.driver import Observed, ObservedVariant
 from apps.targets.domain.plan import EndpointPlan
-from apps.targets.selectors import freeze_list, observed_of, plan_of
+from apps.targets.selectors import freeze_list, observed_of, plan_of, targets_in_bulk
 from apps.telemetry.domain.window import MEASURED, Window, WindowRequest
-from apps.telemetry.selectors import windows
+from apps.telemetry.selectors import split_counts_many, windows
 
 WEIGHTED = ("weighted",)
-SLOT_SECONDS = 10
+PROBES = ("probe",)
+LATELY_SECONDS = 300
+_EMPTY = Window()
+_NAMED = frozenset({"candidate", "candidate_recent", "candidate_weighted", "probes", "stable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +42,25 @@ class Look:
     seen: Seen
 
 
-_VERSIONS = ("endpoint__stable_version", "stable_version", "candidate_version")
-_UNREAD = [
-    f"{place}__{name}" for place in _VERSIONS for name in ("signature", "input_constraints", "metrics", "params")
-]
+_UNREAD = ("signature", "input_constraints", "metrics", "params", "description", "status_message")
 
 
 def rollouts_read(ids: Iterable[str]) -> list[Rollout]:
-    """The rows with everything a look needs, one query. Wide JSON that no look reads is left in the database."""
-    related = ["endpoint__target", *(f"{place}__model" for place in _VERSIONS)]
-    return list(Rollout.objects.filter(pk__in=list(ids)).select_related(*related).defer(*_UNREAD))
+    """The rows with everything a look needs, three queries. Wide JSON that no look reads is left in the database.
+
+    Versions and targets are shared by many rollouts: read once each, not joined to every row.
+    """
+    found = list(Rollout.objects.filter(pk__in=list(ids)).select_related("endpoint"))
+    shown = {pk for one in found for pk in (one.stable_version_id, one.candidate_version_id)}
+    shown |= {one.endpoint.stable_version_id for one in found if one.endpoint.stable_version_id}
+    versions = versions_in_bulk(shown, unread=_UNREAD)
+    targets = targets_in_bulk({one.endpoint.target_id for one in found})
+    for one in found:
+        one.endpoint.target = targets[one.endpoint.target_id]
+        one.stable_version, one.candidate_version = versions[one.stable_version_id], versions[one.candidate_version_id]
+        if one.endpoint.stable_version_id is not None:
+            one.endpoint.stable_version = versions[one.endpoint.stable_version_id]
+    return found
 
 
 def rollouts_look(rollouts: Sequence[Rollout]) -> list[Look]:
@@ -53,11 +68,11 @@ def rollouts_look(rollouts: Sequence[Rollout]) -> list[Look]:
     moment = now()
     freezes = _Freezes(moment)
     ahead = _ahead([rollout for rollout in rollouts if rollout.phase == Phase.PENDING])
-    found, telemetry_error = _windows([rollout for rollout in rollouts if rollout.phase != Phase.PENDING])
+    found, telemetry_error = _windows([rollout for rollout in rollouts if rollout.phase != Phase.PENDING], moment)
     looks = []
     for rollout in rollouts:
         state = state_of(rollout)
-        own = found.get(rollout.pk) or _Windows(*[Window()] * 6)
+        own = found.get(rollout.pk, _Windows())
         seen = replace(
             _seen(rollout, state, moment.timestamp(), own, telemetry_error),
             freeze=freezes.reason(rollout),
@@ -80,7 +95,7 @@ def state_of(rollout: Rollout) -> RolloutState:
         phase=Phase(rollout.phase),
         step=rollout.step,
         revision=rollout.revision,
-        plan=Plan.from_json(rollout.plan),
+        plan=_plan(orjson.dumps(rollout.plan)),
         stable=stable.variant_key,
         candidate=rollout.candidate_version.variant_key,
         stable_version=stable.semver,
@@ -93,42 +108,68 @@ def state_of(rollout: Rollout) -> RolloutState:
     )
 
 
+@lru_cache(maxsize=4096)
+def _plan(stored: bytes) -> Plan:
+    return Plan.from_json(orjson.loads(stored))
+
+
 @dataclass(frozen=True, slots=True)
 class _Windows:
-    candidate: Window
-    candidate_weighted: Window
-    candidate_now: Window
-    candidate_split: Window
-    stable: Window
-    stable_split: Window
+    """``splits``: requests by weight in the current period, per variant."""
+
+    candidate: Window = _EMPTY
+    candidate_recent: Window = _EMPTY
+    candidate_weighted: Window = _EMPTY
+    probes: Window = _EMPTY
+    stable: Window = _EMPTY
+    splits: Mapping[str, int] = field(default_factory=dict)
 
 
-def _windows(rollouts: Sequence[Rollout]) -> tuple[dict[str, _Windows], str]:
-    """Six windows per rollout in one query; an error in words when the store could not be read."""
-    requests: list[WindowRequest] = []
-    for rollout in rollouts:
-        name, first, period = rollout.endpoint.name, rollout.first_period, rollout.period
-        candidate, stable = rollout.candidate_version.variant_key, rollout.stable_version.variant_key
-        clear = rollout.memo.get("clear_since")
-        since = None if clear is None else -int(-clear // SLOT_SECONDS) * SLOT_SECONDS  # whole slots after the silence
-        requests += [
-            WindowRequest(name, candidate, MEASURED, first_period=first),
-            WindowRequest(name, candidate, WEIGHTED, first_period=first),
-            WindowRequest(name, candidate, MEASURED, first_period=period, last_period=period),
-            WindowRequest(name, candidate, WEIGHTED, first_period=period, last_period=period, since=since),
-            WindowRequest(name, stable, WEIGHTED, first_period=first),
-            WindowRequest(name, stable, WEIGHTED, first_period=period, last_period=period, since=since),
-        ]
+def _windows(rollouts: Sequence[Rollout], moment: datetime) -> tuple[dict[str, _Windows], str]:
+    """What telemetry has of each, in two queries; an error in words when the store could not be read."""
+    wanted = [_requests(rollout, moment.timestamp()) for rollout in rollouts]
+    whole = [(one.endpoint.name, one.period) for one in rollouts]
     try:
         with transaction.atomic():  # a savepoint: a failed read must not spoil a caller's transaction
-            found = windows(requests)
+            found = iter(windows([request for requests in wanted for request in requests.values()]))
+            splits = split_counts_many(whole)
     except DatabaseError as error:
         return {}, f"{type(error).__name__}: {error}"
-    return {rollout.pk: _Windows(*found[place * 6 : place * 6 + 6]) for place, rollout in enumerate(rollouts)}, ""
+    answers: dict[str, _Windows] = {}
+    for rollout, requests, pair in zip(rollouts, wanted, whole, strict=True):
+        own = {name: next(found) for name in requests}
+        split = {key: own.pop(key).total for key in list(own) if key not in _NAMED} or splits[pair]
+        answers[rollout.pk] = _Windows(**own, splits=split)
+    return answers, ""
+
+
+def _requests(rollout: Rollout, at: float) -> dict[str, WindowRequest]:
+    """By the field of _Windows; by the variant's key where silence has spoilt the split that was counted before."""
+    name, first, period = rollout.endpoint.name, rollout.first_period, rollout.period
+    candidate, stable = rollout.candidate_version.variant_key, rollout.stable_version.variant_key
+    step_at = rollout.step_started_at
+    since = stretch_at(None if step_at is None else step_at.timestamp(), at).since
+    # whether somebody calls needs the newest slots only: a day of them would be read at every look
+    lately = int(at) - LATELY_SECONDS - int(rollout.plan.get("drain_seconds", 0))
+    found = {
+        "candidate": WindowRequest(name, candidate, MEASURED, first_period=first),
+        "candidate_recent": WindowRequest(name, candidate, MEASURED, period, period, since),
+        "stable": WindowRequest(name, stable, WEIGHTED, since=lately),
+    }
+    is_probed = rollout.endpoint.target.no_traffic_policy == Policy.PROBE
+    if is_probed or rollout.phase == Phase.ROLLING_BACK:
+        found["candidate_weighted"] = WindowRequest(name, candidate, WEIGHTED, since=lately)
+    if is_probed:
+        found["probes"] = WindowRequest(name, candidate, PROBES, period, period)
+    clear = rollout.memo.get("clear_since")
+    if clear is not None:
+        clear = -int(-clear // SLOT_SECONDS) * SLOT_SECONDS  # whole slots after the silence
+        found |= {key: WindowRequest(name, key, WEIGHTED, period, period, clear) for key in (stable, candidate)}
+    return found
 
 
 def _seen(rollout: Rollout, state: RolloutState, at: float, found: _Windows, telemetry_error: str) -> Seen:
-    endpoint = rollout.endpoint
+    endpoint, specs = rollout.endpoint, specs_of(state.plan)
     observed, plan = observed_of(endpoint), plan_of(endpoint)
     target_error = endpoint.observe_error
     if endpoint.removed_at is not None or plan is None:
@@ -140,18 +181,16 @@ def _seen(rollout: Rollout, state: RolloutState, at: float, found: _Windows, tel
         route=_route(endpoint.apply_error, plan, observed, state),
         stable=_variant(observed, state.stable),
         candidate=_variant(observed, state.candidate),
-        stable_traffic=_traffic(found.stable, found.stable, found.stable, found.stable_split),
-        candidate_traffic=_traffic(
-            found.candidate, found.candidate_weighted, found.candidate_now, found.candidate_split
+        stable_traffic=Traffic(found.splits.get(state.stable, 0), 0, found.stable.newest_at, found.stable.newest_at),
+        candidate_traffic=Traffic(
+            weighted=found.splits.get(state.candidate, 0),
+            probes=found.probes.judged,
+            newest_at=found.candidate.newest_at,
+            weighted_newest_at=found.candidate_weighted.newest_at,
         ),
-        counts=tuple(_counts(specs_of(state.plan), found.candidate)),
+        counts=tuple(_counts(specs, found.candidate)),
+        recent_counts=tuple(_counts(specs, found.candidate_recent)),
         policy=Policy(endpoint.target.no_traffic_policy),
-    )
-
-
-def _traffic(every: Window, weighted: Window, now_all: Window, split: Window) -> Traffic:
-    return Traffic(
-        weighted=split.total, recent=now_all.total, newest_at=every.newest_at, weighted_newest_at=weighted.newest_at
     )
 
 

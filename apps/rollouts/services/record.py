@@ -18,7 +18,7 @@ from apps.kernel.errors import Conflict
 from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.kernel.stats import bernoulli, binomial
 from apps.rollouts.domain import advance as advance_module
-from apps.rollouts.domain import commands, forward, gates, machine, plan, sight, split, state
+from apps.rollouts.domain import commands, forward, gates, machine, plan, sight, split, state, stretch
 from apps.rollouts.domain import decide as decide_module
 from apps.rollouts.domain.advance import advance
 from apps.rollouts.domain.decide import findings
@@ -34,8 +34,8 @@ from apps.targets.services.lease import lease_release, lease_take
 from apps.targets.services.variants import variant_of
 
 DECIDING = (
-    decide_module, advance_module, commands, forward, gates, machine, plan, sight, split, state, verdicts, bernoulli,
-    binomial,
+    decide_module, advance_module, commands, forward, gates, machine, plan, sight, split, state, stretch, verdicts,
+    bernoulli, binomial,
 )  # fmt: skip
 
 

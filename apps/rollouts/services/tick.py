@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -11,9 +12,11 @@ from django.db import connection, transaction
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError
-from apps.kernel.services.outbox import publish_live
-from apps.rollouts.domain.decide import decide
+from apps.kernel.services.outbox import enqueue_task, publish_live
+from apps.rollouts.domain.decide import decide, verdicts
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Action, Hold, Phase
+from apps.rollouts.domain.probing import is_probe_due
+from apps.rollouts.domain.state import Memo
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.faults import boundary
 from apps.rollouts.services.observe import Look, rollouts_look, rollouts_read
@@ -37,6 +40,7 @@ _CLAIM = """
                    ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
  RETURNING id
 """
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
 _SLOW = [Phase.PENDING.value, Phase.WAITING.value, Phase.PAUSED.value]
 
 
@@ -122,23 +126,24 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
     rollout, endpoint = look.rollout, look.rollout.endpoint
     if endpoint.applied_generation != endpoint.generation and not endpoint.apply_error:
         _guarded(endpoint.pk, lambda: endpoint_reconcile(endpoint.pk, holder=holder))
-    memo, found = look.state.memo.to_json(), findings_json(look.state, look.seen)
-    is_news = memo != rollout.memo or _verdicts(found) != _verdicts(rollout.findings)
+    is_probing = is_probe_due(look.state, look.seen)
+    memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
+    is_news = memo != Memo.from_json(rollout.memo)
+    is_news |= verdicts(look.state, look.seen) != [one["verdict"] for one in rollout.findings]
     if not is_news and _gist(action.reason) == _gist(rollout.reason):
         return
+    found = findings_json(look.state, look.seen)
     with transaction.atomic():
         row = Rollout.objects.filter(pk=rollout.pk, phase=rollout.phase, revision=rollout.revision)
-        if row.update(memo=memo, findings=found, reason=action.reason):
+        if row.update(memo=memo.to_json(), findings=found, reason=action.reason):
             publish_live(f"rollout:{rollout.pk}", id=rollout.pk, revision=rollout.revision)
-
-
-def _verdicts(found: Sequence[dict[str, object]]) -> list[object]:
-    return [one["verdict"] for one in found]
+            if is_probing:
+                enqueue_task("rollouts.probe", rollout_id=rollout.pk)
 
 
 def _gist(reason: str) -> str:
     """A reason without its numbers: a clock that ticks is no news."""
-    return "".join(letter for letter in reason if not letter.isdigit())
+    return reason.translate(_WITHOUT_DIGITS)
 
 
 def _guarded(endpoint_id: str, call: Callable[[], object]) -> None:

@@ -22,7 +22,10 @@ from apps.targets.services.observe import endpoint_observe, endpoint_publish
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 10.0  # a worker killed while it holds it delays the next apply by that long
+LEASE_SECONDS = 10.0
+"""Above the longest call of a driver (local: 2 s to connect, 5 s for an answer), or a slow apply would be done twice;
+a worker killed while it holds the lease delays the next apply by no more than this. A lease that runs out too early
+costs a repeated call and nothing else: the epoch fences off the late one."""
 PASS_SECONDS = 20.0  # one pass over what is due ends then; the next one goes on
 
 
