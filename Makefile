@@ -57,8 +57,9 @@ reset: runtime ## Stop everything and remove all data (var/)
 test: dev ## All tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-test-slow: dev ## Long simulations, soaks and the whole chaos matrix
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+SLOW ?= slow
+test-slow: dev ## Long simulations, soaks and the whole chaos matrix (about 20 minutes of it)
+	$(BIN)/python -m pytest -m "$(SLOW)" $(PYTEST_ARGS)
 
 lint: dev ## Style, types, layers, migrations, system checks
 	$(BIN)/ruff check .

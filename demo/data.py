@@ -78,7 +78,7 @@ def flights(months: tuple[int, ...]) -> pd.DataFrame:
     frame = frame[frame["month"].isin(months)].dropna(subset=["dep_delay", "arr_delay"])
     frame["minute_of_day"] = frame["hour"] * 60 + frame["minute"]
     date = pd.to_datetime({"year": 2013, "month": frame["month"], "day": frame["day"]})
-    frame["day_of_week"] = date.dt.dayofweek.astype("int64")
+    frame["day_of_week"] = date.dt.day_of_week.astype("int64")
     frame["distance"] = frame["distance"].astype("float64")
     frame[TARGET] = (frame["arr_delay"] > LATE_MINUTES).astype("int64")
     frame = frame.sort_values(["month", "day", "minute_of_day"], kind="stable", ignore_index=True)

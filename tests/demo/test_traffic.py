@@ -143,8 +143,11 @@ async def test_every_prediction_gets_its_outcome_later_under_its_own_request_id(
         await until(lambda: len(world.labels) >= 50)
     assert world.paths == {"/serve/late-arrival/v2/models/late-arrival/infer"}
     assert len(set(world.ids)) == len(world.ids)
-    assert [request["id"] for request in world.requests] == world.ids
-    assert set(world.labels) <= set(world.ids)
+    bodies = {request["id"] for request in world.requests}
+    # The end cuts off what is under way: a header may have arrived whose body never did.
+    assert bodies <= set(world.ids)
+    assert len(world.ids) - len(bodies) <= options.most_in_flight
+    assert set(world.labels) <= bodies
     assert set(world.labels.values()) == {0, 1}
     assert world.tokens == {"Bearer secret-token"}
 

@@ -56,7 +56,8 @@ def reconcile_due(limit: int, holder: str) -> int:
     """
     due = (
         Endpoint.objects.filter(reconcile_due_at__lte=Now())
-        .exclude(applied_generation=F("generation"))
+        # one whose last call failed is due too: the target may or may not have what was sent
+        .exclude(applied_generation=F("generation"), apply_error="")
         .order_by("reconcile_due_at")
         .values_list("pk", "target_id")[:limit]
     )
