@@ -42,9 +42,11 @@ endef
 
 runtime:
 	$(call install,runtime)
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m cli.main "$$@"\n' '$(CURDIR)' '$(CURDIR)/$(BIN)' > $(BIN)/pilothouse && chmod +x $(BIN)/pilothouse
 
 dev:
 	$(call install,dev)
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m cli.main "$$@"\n' '$(CURDIR)' '$(CURDIR)/$(BIN)' > $(BIN)/pilothouse && chmod +x $(BIN)/pilothouse
 
 # --- running -----------------------------------------------------------------------------------------------------
 up: runtime ## Start everything and print one link; Ctrl-C stops it. Ports: PILOTHOUSE_WEB_PORT=9000 make up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,7 +40,11 @@ def test_a_dry_run_gives_the_plan_and_stores_nothing(world: World, caller: Calle
     assert answer.status_code == 200
     assert rows_of_everything() == before
     plan = build_plan(Strategy.CANARY, profile="fast")
-    assert (planned["plan"], planned["plan_hash"]) == (plan.to_json(), plan.plan_hash)
+    bound = planned["plan"]["extra"]
+    assert bound["endpoint"] == START["endpoint"]
+    assert bound["candidate"].startswith(f"{START['version']} sha256:")
+    assert planned["plan"] == {**plan.to_json(), "extra": bound}
+    assert planned["plan_hash"] == replace(plan, extra=bound).plan_hash
     assert planned["is_startable"] is True
     assert [step["index"] for step in planned["forecast"]] == list(range(len(plan.steps)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # names for the reader and mypy; another app's models are not
     from apps.targets.models import Endpoint
 
 LOAD_SECONDS = 600
+RECENT_SECONDS = 60
+RECENT_ENOUGH = 50
 REQUESTS_FOR_ONE_PERCENT = 455
 """Requests without a bad one that prove "under 1 %" (kernel.stats.bernoulli, alpha .05); in inverse proportion else."""
 
@@ -101,6 +103,7 @@ def rollout_plan(
     if strategy not in set(Strategy):
         raise InvalidInput.at("/strategy", "unknown_strategy", f"{strategy!r} is none of {', '.join(Strategy)}.")
     plan = build_plan(Strategy(strategy), profile=profile, steps=steps, guardrails=guardrails)
+    plan = replace(plan, extra={**plan.extra, **_bound(endpoint, candidate)})
     rate = _load(endpoint)
     planned = tuple(_forecast(plan, rate))
     seconds = [step.expected_seconds for step in planned]
@@ -115,6 +118,16 @@ def rollout_plan(
         expected_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
         rollback=_rollback(endpoint.stable_version, plan),
     )
+
+
+def _bound(endpoint: Endpoint, candidate: ModelVersion) -> dict[str, str]:
+    """What the plan's hash binds beside its steps: a plan that was shown for one version starts no other."""
+    stable = endpoint.stable_version
+    return {
+        "endpoint": endpoint.name,
+        "candidate": f"{candidate.semver} {candidate.artifact_digest}",
+        "stable": f"{stable.semver} {stable.artifact_digest}" if stable else "",
+    }
 
 
 def plan_refuse(planned: RolloutPlan) -> None:
@@ -213,10 +226,17 @@ def _load(endpoint: Endpoint) -> float:
     """Requests per second of the last ten minutes, all variants that are desired there."""
     until = int(now().timestamp())
     keys = [variant["key"] for variant in endpoint.desired.get("variants", ())] if endpoint.desired else []
+    spans = (RECENT_SECONDS, LOAD_SECONDS)
     found = windows(
-        [WindowRequest(endpoint.name, key, ("weighted",), since=until - LOAD_SECONDS, until=until) for key in keys]
+        [
+            WindowRequest(endpoint.name, key, ("weighted",), since=until - span, until=until)
+            for span in spans
+            for key in keys
+        ]
     )
-    return sum(window.total for window in found) / LOAD_SECONDS
+    recent, whole = (sum(window.total for window in part) for part in (found[: len(keys)], found[len(keys) :]))
+    # Callers may have come a minute ago: an average that reaches back before them would promise hours.
+    return recent / RECENT_SECONDS if recent >= RECENT_ENOUGH else whole / LOAD_SECONDS
 
 
 def _forecast(plan: Plan, rate: float) -> Iterator[PlannedStep]:

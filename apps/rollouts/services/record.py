@@ -108,7 +108,8 @@ def _swap(look: Look, after: RolloutState, action: Action) -> bool:
         "due_at": at,
     }
     if look.seen.request is None:
-        changes["findings"] = findings_json(look.state, look.seen)
+        # While it goes back nothing is judged: what was found before is the cause, and stays on the page.
+        changes["findings"] = findings_json(look.state, look.seen) or look.rollout.findings
     if look.state.phase is Phase.PENDING:
         changes["stable_version_id"] = look.rollout.endpoint.stable_version_id or look.rollout.stable_version_id
         changes["started_at"] = at

@@ -129,10 +129,11 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
     is_probing = is_probe_due(look.state, look.seen)
     memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
     is_news = memo != Memo.from_json(rollout.memo)
-    is_news |= verdicts(look.state, look.seen) != [one["verdict"] for one in rollout.findings]
+    judged = verdicts(look.state, look.seen)
+    is_news |= bool(judged) and judged != [one["verdict"] for one in rollout.findings]
     if not is_news and _gist(action.reason) == _gist(rollout.reason):
         return
-    found = findings_json(look.state, look.seen)
+    found = findings_json(look.state, look.seen) or rollout.findings
     with transaction.atomic():
         row = Rollout.objects.filter(pk=rollout.pk, phase=rollout.phase, revision=rollout.revision)
         if row.update(memo=memo.to_json(), findings=found, reason=action.reason):

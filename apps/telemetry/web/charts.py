@@ -7,6 +7,7 @@ Every function takes ``points`` (variant -> its series), ``tones`` (variant -> (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from apps.telemetry.selectors import Point
@@ -169,8 +170,10 @@ def _quantiles_ms(point: Point) -> list[tuple[float, float, float]] | None:
 def _line(
     xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, width: float, opacity: float, hover: str
 ) -> dict[str, Any]:
+    is_short = sum(value is not None for value in ys) < 3  # a single point makes no line
+    mode = "lines+markers" if is_short else "lines"
     return {
-        "type": "scatter", "mode": "lines", "name": name, "x": [stamp(at) for at in xs], "y": list(ys),
+        "type": "scatter", "mode": mode, "name": name, "x": [stamp(at) for at in xs], "y": list(ys),
         "line": {"color": shade, "width": width}, "opacity": opacity, "connectgaps": False,
         "hovertemplate": hover, "cliponaxis": False,
     }  # fmt: skip
@@ -183,13 +186,21 @@ def _band(
     xs: Sequence[int], quantiles: Mapping[int, list[tuple[float, float, float]] | None], shade: str
 ) -> list[dict[str, Any]]:
     """The bucket bounds of p95: the histogram knows no more than that the value lies between them."""
-    bounds: list[tuple[float | None, ...]] = [(quantiles.get(at) or _NOTHING)[2] for at in xs]
-    shared = {"type": "scatter", "mode": "lines", "x": [stamp(at) for at in xs], "hoverinfo": "skip", "opacity": 0.25}
-    line = {"width": 0, "color": shade}
+    # One closed shape per stretch without a gap: filling between two lines would paint a wedge across the gap.
+    shape_x: list[str | None] = []
+    shape_y: list[float | None] = []
+    for is_timed, stretch in groupby(xs, key=lambda at: quantiles.get(at) is not None):
+        if not is_timed:
+            continue
+        found = [(stamp(at), (quantiles.get(at) or _NOTHING)[2]) for at in stretch]
+        shape_x += [*(at for at, _ in found), *(at for at, _ in reversed(found)), None]
+        shape_y += [*(bound[1] for _, bound in found), *(bound[2] for _, bound in reversed(found)), None]
     return [
-        shared | {"y": [bound[1] for bound in bounds], "line": line},
-        shared | {"y": [bound[2] for bound in bounds], "line": line, "fill": "tonexty", "fillcolor": shade},
-    ]
+        {
+            "type": "scatter", "mode": "lines", "x": shape_x, "y": shape_y, "hoverinfo": "skip", "opacity": 0.25,
+            "line": {"width": 0, "color": shade}, "fill": "toself", "fillcolor": shade,
+        }
+    ]  # fmt: skip
 
 
 def _bars(xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, step: int) -> dict[str, Any]:
