@@ -24,24 +24,28 @@ FLAGS = [
 PASSWORD = "a long sentence for one test"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def product() -> Iterator[Stack]:
     with running_stack(rate=40) as stack:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
-    # Playwright's loop lives in this thread until the block ends; Django would refuse queries here, and none are made.
+    # Playwright's loop runs in this thread until the block ends: for one module only, or every async test after it
+    # would find a running loop. Django would refuse queries meanwhile; none are made, but the test database is set up.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+            yield browser
+            browser.close()
+    finally:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(product: Stack, chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first account, made by clicks from the one link that `make up` printed; answers a saved session."""
     context = chromium.new_context()
