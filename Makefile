@@ -38,15 +38,14 @@ define install
 	echo "Installing requirements/$(1).lock (the first time takes a few minutes)"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/$(1).lock; \
 	echo "$(1) $$want $$runtime" > $(VENV)/.installed
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m cli.main "$$@"\n' '$(CURDIR)' '$(CURDIR)/$(BIN)' > $(BIN)/pilothouse && chmod +x $(BIN)/pilothouse
 endef
 
 runtime:
 	$(call install,runtime)
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m cli.main "$$@"\n' '$(CURDIR)' '$(CURDIR)/$(BIN)' > $(BIN)/pilothouse && chmod +x $(BIN)/pilothouse
 
 dev:
 	$(call install,dev)
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m cli.main "$$@"\n' '$(CURDIR)' '$(CURDIR)/$(BIN)' > $(BIN)/pilothouse && chmod +x $(BIN)/pilothouse
 
 # --- running -----------------------------------------------------------------------------------------------------
 up: runtime ## Start everything and print one link; Ctrl-C stops it. Ports: PILOTHOUSE_WEB_PORT=9000 make up
