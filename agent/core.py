@@ -17,7 +17,7 @@ from agent.envoy.admin import Admin
 from agent.envoy.gateway import GatewaySync
 from agent.envoy.process import EnvoyProcess
 from agent.envoy.view import EndpointView
-from agent.errors import AgentError, NotFound
+from agent.errors import AgentError, GatewayUnavailable, NotFound
 from agent.observe import fingerprint, is_fulfilled, observe_endpoint
 from agent.plan import Plan, Variant
 from agent.settings import Settings
@@ -173,9 +173,9 @@ class Agent:
         limit_log(self.envoy.log_path.with_name("access.log"))
 
     async def _gateway_once(self) -> None:
-        if not self.envoy.is_running or not await self.admin.is_ready():
+        if not await self._is_gateway_ready():
             if any(True for _ in self._living()):
-                self._gateway_trouble(self.envoy.problem or "The gateway is starting.")
+                self._gateway_trouble(self.envoy.trouble)
             await asyncio.sleep(0.1)
             self._gateway_wake.set()
             return
@@ -193,6 +193,19 @@ class Agent:
             if plan.endpoint in taken:
                 self._route_taken(plan, state, taken[plan.endpoint])
         self._tick_wake.set()
+
+    async def _is_gateway_ready(self) -> bool:
+        child = self.envoy.child
+        if child is None:
+            return False
+        try:
+            is_ready, is_silent = await self.admin.is_ready(), False
+        except GatewayUnavailable:
+            # As long as callers are answered, a gateway that cannot be told anything is better than none.
+            is_ready, is_silent = False, not await self.admin.does_serve(self.settings.gateway_port)
+        if self.envoy.child is child:
+            self.envoy.heard(is_silent=is_silent)
+        return is_ready
 
     def _gateway_trouble(self, detail: str) -> None:
         for _, state in self._living():

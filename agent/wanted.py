@@ -54,13 +54,14 @@ def view_of(plan: Plan, state: EndpointState, instances: Iterable[Instance]) -> 
     """What the gateway shall know: those of the endpoint's instances that were ready once and are not leaving."""
     route, _ = next_route(plan, state)
     keys = {variant.key for variant in plan.variants} | (route.keys if route else frozenset())
-    hosts: dict[str, list[Host]] = {key: [] for key in keys}
+    known: dict[str, list[Instance]] = {key: [] for key in keys}
     for instance in instances:
         if instance.was_ready and not instance.is_leaving:
-            hosts.setdefault(instance.slot.key, []).append(Host(LOOPBACK, instance.port))
+            known.setdefault(instance.slot.key, []).append(instance)
     timeouts = [variant.limits.timeout_seconds for variant in (*plan.variants, *state.held.values())]
-    clusters = {key: tuple(sorted(found, key=lambda host: host.port)) for key, found in sorted(hosts.items())}
-    return EndpointView(plan.endpoint, clusters, route, max(timeouts))
+    hosts = {key: tuple(Host(LOOPBACK, port) for port in sorted(i.port for i in own)) for key, own in known.items()}
+    back = frozenset(key for key, own in known.items() if own and all(i.is_returning for i in own))
+    return EndpointView(plan.endpoint, dict(sorted(hosts.items())), route, max(timeouts), back)
 
 
 def ready_ports(instances: Iterable[Instance]) -> dict[str, frozenset[int]]:

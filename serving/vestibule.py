@@ -18,6 +18,7 @@ _LIVE = (
 _BODY = b'{"error":"The model is still loading.","code":"starting"}'
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"x-pilothouse-loading: 1\r\n"  # the model has not seen the request: the gateway may send it again
     b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_BODY), _BODY)
 )
 

@@ -66,11 +66,20 @@ class Admin:
         return found
 
     async def is_ready(self) -> bool:
+        """Raises GatewayUnavailable when it says nothing at all."""
         try:
             response = await self._client.get(self._base + "/ready")
+        except httpx.HTTPError as error:
+            raise GatewayUnavailable("Envoy's admin port does not answer.") from error
+        return response.status_code == 200
+
+    async def does_serve(self, port: int) -> bool:
+        """Whether the gateway itself answers a caller, whatever it answers."""
+        try:
+            await self._client.get(f"http://127.0.0.1:{port}/")
         except httpx.HTTPError:
             return False
-        return response.status_code == 200
+        return True
 
     async def drain(self) -> None:
         """Stop taking new connections; requests under way go on."""

@@ -25,6 +25,10 @@ log = structlog.get_logger("agent.envoy")
 
 DRAIN_SECONDS = 1.5
 END_SECONDS = 2.0
+# A look at a hung Envoy ends with a timeout of 2 s on each of its ports, so this many in a row are eight seconds. Looks
+# are counted and not seconds: an agent that was itself frozen for a while must not hold that against its gateway.
+HUNG_AFTER_LOOKS = 2
+START_SECONDS = 10.0
 
 
 class EnvoyProcess:
@@ -41,7 +45,16 @@ class EnvoyProcess:
         self.log_path = settings.home / "logs" / "envoy.log"
         self.child: Child | None = None
         self.restarts = 0
+        self._silent_looks = 0
         self.problem = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be told anything now, in one sentence."""
+        if self.problem:
+            return self.problem
+        is_new = monotonic() - self._started_at < START_SECONDS
+        return "The gateway is starting." if is_new else "The gateway does not answer on its admin port."
 
     @property
     def is_running(self) -> bool:
@@ -102,6 +115,7 @@ class EnvoyProcess:
             self._later(time, f"Envoy could not be started: {error.strerror or error}")
             return
         self._started_at = time
+        self._silent_looks = 0
         self.problem = ""
         log.info("envoy_started", pid=self.child.pid)
         try:
@@ -116,6 +130,20 @@ class EnvoyProcess:
         self.restarts += 1
         last = f": {tail[-1]}" if tail and child.code not in (None, -9, -15) else ""
         self._later(time, f"Envoy ended with exit code {child.code}{last}")
+
+    def heard(self, *, is_silent: bool) -> None:
+        """One look at the running Envoy. What is silent on both its ports, again and again, is ended: it hangs.
+
+        It cannot hand its port over to a successor, but a killed process frees it at once.
+        """
+        if not is_silent or monotonic() - self._started_at < START_SECONDS:
+            self._silent_looks = 0
+            return
+        self._silent_looks += 1
+        if self._silent_looks >= HUNG_AFTER_LOOKS and self.child is not None:
+            log.warning("envoy_hung", pid=self.child.pid, looks=self._silent_looks)
+            self._silent_looks = 0
+            self.child.signal(signal.SIGKILL)
 
     def _later(self, time: float, problem: str) -> None:
         # The first restart after a quiet minute is immediate: every request fails until Envoy is back.

@@ -20,6 +20,8 @@ VARIANT_HEADER = "x-pilothouse-variant"
 PROBE_HEADER = "x-pilothouse-probe"
 BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
 TIMEOUT_MARGIN_SECONDS = 5.0
+# Said by a serving process that is still loading: the model has not seen the request, so it may be sent again.
+LOADING_HEADER = "x-pilothouse-loading"
 
 
 def type_url(name: str) -> str:
@@ -58,7 +60,7 @@ def render_clusters(views: Iterable[EndpointView]) -> dict[str, Any]:
     """The CDS file (a DiscoveryResponse) with every variant's cluster and the aggregates its route needs."""
     resources: list[dict[str, Any]] = []
     for view in sorted(views, key=lambda v: v.endpoint):
-        resources += [_variant_cluster(view.endpoint, key, view.clusters[key]) for key in sorted(view.clusters)]
+        resources += [_variant_cluster(view, key) for key in sorted(view.clusters)]
         resources += [_failover_cluster(view.endpoint, key, target) for key, target in sorted(_failovers(view))]
     return _discovery(resources, _CLUSTER)
 
@@ -70,9 +72,16 @@ def _failovers(view: EndpointView) -> list[tuple[str, str]]:
     return [(key, target) for key, weight in view.route.weights_bp.items() if weight > 0 and key != target]
 
 
-def _variant_cluster(endpoint: str, key: str, hosts: tuple[Host, ...]) -> dict[str, Any]:
-    name = cluster_name(endpoint, key)
-    return {
+def _variant_cluster(view: EndpointView, key: str) -> dict[str, Any]:
+    """The processes of one variant, and what takes them out of rotation.
+
+    A host that is out answers at once with 503, which is right where another can step in or where it hangs. The only
+    process of a variant that has ended and is being started again is worth a moment's wait instead: its cluster has
+    no checks until it is back, so every request is tried again until the process takes it (`_RETRY`) or time is up.
+    """
+    name, hosts = cluster_name(view.endpoint, key), view.clusters[key]
+    has_failover = key in dict(_failovers(view))
+    cluster: dict[str, Any] = {
         "@type": _CLUSTER,
         "name": name,
         "type": "STATIC",
@@ -82,25 +91,27 @@ def _variant_cluster(endpoint: str, key: str, hosts: tuple[Host, ...]) -> dict[s
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [_lb_endpoint(h) for h in sorted(hosts, key=lambda h: h.port)]}],
         },
-        # Without no_traffic_interval an idle variant is checked once a minute, and its death is noticed by a caller.
-        "health_checks": [
-            {
-                "timeout": "2s",
-                "interval": "1s",
-                "no_traffic_interval": "1s",
-                "no_traffic_healthy_interval": "1s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "http_health_check": {"path": "/v2/health/ready"},
-            }
-        ],
-        "outlier_detection": _OUTLIER,
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [_BREAKER]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": _UPSTREAM_HTTP},
     }
+    if has_failover or key not in view.returning:
+        cluster["health_checks"] = [_HEALTH_CHECK]
+    if has_failover or len(hosts) > 1:
+        cluster["outlier_detection"] = _OUTLIER
+    return cluster
 
 
+# Without no_traffic_interval an idle variant is checked once a minute, and its death is noticed by a caller.
+_HEALTH_CHECK = {
+    "timeout": "2s",
+    "interval": "1s",
+    "no_traffic_interval": "1s",
+    "no_traffic_healthy_interval": "1s",
+    "unhealthy_threshold": 2,
+    "healthy_threshold": 1,
+    "http_health_check": {"path": "/v2/health/ready"},
+}
 # Only failures to reach a process eject it. A model that answers 500 to everything stays in: ejecting it would fail
 # over to the stable variant and hide the very errors a rollout's gate looks for.
 _OUTLIER = {
@@ -210,21 +221,32 @@ def _common_action(view: EndpointView) -> dict[str, Any]:
         "prefix_rewrite": "/",
         "timeout": limit,
         "idle_timeout": limit,
-        # Only failures that happened before the request left: a prediction may have side effects.
-        "retry_policy": {
-            "retry_on": "connect-failure,refused-stream,reset-before-request",
-            "num_retries": 2,
-            "retry_priority": {
-                "name": "envoy.retry_priorities.previous_priorities",
-                "typed_config": {
-                    "@type": type_url(
-                        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
-                    ),
-                    "update_frequency": 1,
-                },
-            },
-        },
+        "retry_policy": _RETRY,
     }
+
+
+# Only what happened before the model saw the request: a prediction may have side effects. So many times with at most
+# a second between them that the route's timeout ends it, not the count.
+_RETRY = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
+    "retriable_headers": [{"name": LOADING_HEADER, "present_match": True}],
+    "num_retries": 1000,
+    "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {"@type": type_url("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")},
+        }
+    ],
+    "host_selection_retry_max_attempts": 3,
+    "retry_priority": {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {
+            "@type": type_url("envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"),
+            "update_frequency": 1,
+        },
+    },
+}
 
 
 def _weighted_action(view: EndpointView, route: Route) -> dict[str, Any]:

@@ -21,12 +21,14 @@ class EndpointView:
     clusters: hosts per variant key (an empty tuple is a variant without a process to call yet).
     route: None means no route was ever possible; callers get 503 until the first variant is ready.
     timeout_seconds: the longest serving timeout of the variants; the gateway waits a little longer.
+    returning: keys whose every process has ended and is on its way back; requests wait for the first.
     """
 
     endpoint: str
     clusters: Mapping[str, tuple[Host, ...]]
     route: Route | None
     timeout_seconds: float
+    returning: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

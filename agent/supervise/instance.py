@@ -40,6 +40,7 @@ class LastExit:
 
 GIVE_UP_AFTER_EXITS = 5
 GIVE_UP_AFTER_REFUSALS = 3  # exit code 3 means that the same start will fail again
+COMES_BACK_EXITS = 2  # what ended more often since its last minute of health is not waited for
 
 
 @dataclass(slots=True)
@@ -90,7 +91,18 @@ class Instance:
             return "ready"
         if self.has_given_up:
             return "failed"
-        return "unready" if self.has_been_ready else "starting"
+        return "unready" if self.was_ready else "starting"
+
+    @property
+    def is_returning(self) -> bool:
+        """It answered once, ended, and is on its way back: a request that waits a moment will be answered.
+
+        Not so one that hangs or stalls (it would swallow what it is sent), nor one that ends again and again.
+        """
+        if not self.was_ready or self.is_ready or self.is_leaving or self.has_given_up:
+            return False
+        is_between = self.child is None or not self.has_been_ready
+        return is_between and self.backoff.exits <= COMES_BACK_EXITS
 
     def to_disk(self) -> dict[str, Any]:
         return {

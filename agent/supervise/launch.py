@@ -16,7 +16,8 @@ from agent.clock import monotonic, now
 from agent.files import read_json, write_json
 from agent.plan import Variant
 from agent.settings import Settings
-from agent.supervise.instance import Instance, Phase, Slot
+from agent.supervise import logfiles
+from agent.supervise.instance import Instance, LastExit, Phase, Slot
 from agent.supervise.process import Child, find_children
 
 log = structlog.get_logger("agent.launch")
@@ -106,12 +107,14 @@ class Launcher:
         write_json(self._path, [instance.to_disk() for instance in instances])
 
     def recover(self, wanted: Mapping[Slot, Variant]) -> tuple[list[Instance], list[Leftover]]:
-        """Instances of an earlier agent that run and are wanted; and what else belongs to this home.
+        """Instances of an earlier agent that are wanted; and what else belongs to this home.
 
         1. Find living processes by the id on their command line, which needs no record at all.
         2. A record says the slot and port of an id, written before its process was started.
         3. A living session leader with a record whose slot is wanted is adopted, at most one per slot.
         4. Any other process is a leftover to be ended: it belongs to no plan, or its leader is dead.
+        5. A record of a process that was ready and is gone is kept as one that has ended: it is started again on its
+           port and known as unready, not as something that never worked.
         """
         records = {raw["instance_id"]: raw for raw in self._records()}
         adopted: dict[Slot, Instance] = {}
@@ -125,7 +128,25 @@ class Launcher:
             elif pid == session or not _is_alive(session):
                 log.warning("leftover_found", pid=pid, instance=instance_id)
                 leftovers += _leftovers(pid, int(records.get(instance_id, {}).get("port", 0)))
+        for raw in records.values():
+            slot = Slot(*raw["slot"])
+            if raw["was_ready"] and slot in wanted and slot not in adopted:
+                adopted[slot] = self._ended(slot, wanted[slot], raw)
         return list(adopted.values()), leftovers
+
+    def _ended(self, slot: Slot, variant: Variant, raw: dict[str, Any]) -> Instance:
+        path = self.log_path(slot)
+        return Instance(
+            slot=slot,
+            variant=variant,
+            log_path=path,
+            instance_id=raw["instance_id"],
+            port=int(raw["port"]),
+            was_ready=True,
+            starts=int(raw["starts"]),
+            reason="The process ended while no agent was running.",
+            last_exit=LastExit(None, now(), logfiles.tail(path, 20, int(raw["log_offset"]))),
+        )
 
     def _records(self) -> list[dict[str, Any]]:
         try:

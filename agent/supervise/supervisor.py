@@ -316,7 +316,8 @@ class Supervisor:
         instances, self._leftovers = self._launcher.recover(wanted)
         for instance in instances:
             self.instances[instance.slot] = instance
-            log.info("adopted", instance=instance.instance_id, pid=instance.child.pid if instance.child else None)
+            event = "adopted" if instance.child else "found_ended"
+            log.info(event, instance=instance.instance_id, pid=instance.child.pid if instance.child else None)
         self.save_or_warn()
 
     async def stop(self, seconds: float) -> None:

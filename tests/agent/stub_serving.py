@@ -33,11 +33,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *values: object) -> None:  # noqa: A002
         return
 
-    def answer(self, status: int, value: object) -> None:
+    def answer(self, status: int, value: object, **headers: str) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.send_header("x-pilothouse-variant", config["variant"])
+        for name, text in headers.items():
+            self.send_header(name.replace("_", "-"), text)
         self.end_headers()
         self.wfile.write(body)
 
@@ -60,6 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         self.serve()
 
     def serve(self) -> None:
+        if time.monotonic() - started < float(os.environ.get("STUB_START_SECONDS", "0")):
+            self.answer(503, {}, x_pilothouse_loading="1")
+            return
         time.sleep(float(os.environ.get("STUB_SLOW_SECONDS", "0")))
         host = self.headers.get("host", "").split(":")[0]
         route = "mirrored" if host.endswith("-shadow") else self.headers.get("x-pilothouse-route", "weighted")

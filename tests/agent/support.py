@@ -86,8 +86,8 @@ class Load:
 
 
 @asynccontextmanager
-async def steady_load(agent: RunningAgent, callers: int = 4) -> AsyncIterator[Load]:
-    """`callers` keep asking the gateway, one request after the other, until the block ends."""
+async def steady_load(agent: RunningAgent, callers: int = 4, patience: float = 30.0) -> AsyncIterator[Load]:
+    """`callers` keep asking the gateway, one request after the other, until the block ends; patience in seconds."""
     load, is_over = Load(), asyncio.Event()
 
     async def call(client: httpx.AsyncClient) -> None:
@@ -102,7 +102,7 @@ async def steady_load(agent: RunningAgent, callers: int = 4) -> AsyncIterator[Lo
             else:
                 load.failures.append(f"{response.status_code} {response.text[:100]}")
 
-    async with httpx.AsyncClient(base_url=agent.gateway_url, trust_env=False, timeout=30.0) as client:
+    async with httpx.AsyncClient(base_url=agent.gateway_url, trust_env=False, timeout=patience) as client:
         tasks = [asyncio.create_task(call(client)) for _ in range(callers)]
         try:
             yield load

@@ -15,6 +15,7 @@ from agent.envoy.admin import RDS, Admin
 from agent.envoy.gateway import GatewaySync
 from agent.envoy.process import EnvoyProcess
 from agent.envoy.view import EndpointView
+from agent.errors import GatewayUnavailable
 from agent.plan import Route
 from agent.settings import Settings
 from agent.supervise.health import http_client
@@ -43,9 +44,15 @@ class Gateway:
         self.envoy.adopt()
         self.envoy.tick()
         deadline = monotonic() + 20
-        while not await self.admin.is_ready():
+        while not await self._is_ready():
             assert monotonic() < deadline, "Envoy did not start"
             await asyncio.sleep(0.05)
+
+    async def _is_ready(self) -> bool:
+        try:
+            return await self.admin.is_ready()
+        except GatewayUnavailable:
+            return False
 
     def on_disk(self) -> str:
         found = json.loads((self.settings.home / "envoy" / "rds.json").read_text())

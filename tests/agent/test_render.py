@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ FULL = EndpointView(
 )
 PLAIN = EndpointView("fraud", {"a": (Host("127.0.0.1", 7110),)}, Route(1, {"a": 10_000}), 30.0)
 COLD = EndpointView("cold", {"only": ()}, None, 10.0)
-VIEWS = [FULL, PLAIN, COLD]
+BACK = EndpointView("back", {"a": (Host("127.0.0.1", 7120),)}, Route(1, {"a": 10_000}), 10.0, frozenset({"a"}))
+VIEWS = [FULL, PLAIN, COLD, BACK]
 
 
 def rendered() -> dict[str, Any]:
@@ -49,13 +51,25 @@ def test_the_order_of_endpoints_and_keys_does_not_matter() -> None:
         Route(7, dict(reversed(list(FULL.route.weights_bp.items()))), FULL.route.mirror, "x-user", "v1-0-0"),
         10.0,
     )
-    assert render_routes([COLD, PLAIN, turned]) == render_routes(VIEWS)
-    assert render_clusters([COLD, PLAIN, turned]) == render_clusters(VIEWS)
+    assert render_routes([COLD, BACK, PLAIN, turned]) == render_routes(VIEWS)
+    assert render_clusters([COLD, BACK, PLAIN, turned]) == render_clusters(VIEWS)
 
 
 def test_the_failover_target_itself_has_no_failover() -> None:
     names = [resource["name"] for resource in render_clusters([FULL])["resources"]]
     assert names == ["late-arrival/v1-0-0", "late-arrival/v1-1-0", "late-arrival/v1-1-0/fo"]
+
+
+def test_only_a_returning_variant_without_failover_has_no_checks_and_a_single_process_is_never_ejected() -> None:
+    def traits(view: EndpointView, key: str) -> tuple[bool, bool]:
+        found = {resource["name"]: resource for resource in render_clusters([view])["resources"]}
+        cluster = found[f"{view.endpoint}/{key}"]
+        return "health_checks" in cluster, "outlier_detection" in cluster
+
+    assert traits(BACK, "a") == (False, False)
+    assert traits(PLAIN, "a") == (True, False)
+    assert traits(replace(FULL, returning=frozenset({"v1-1-0"})), "v1-1-0") == (True, True)
+    assert traits(replace(FULL, returning=frozenset({"v1-0-0"})), "v1-0-0") == (False, False)
 
 
 def test_weights_that_do_not_sum_are_never_written() -> None:
@@ -94,7 +108,7 @@ def test_while_routes_change_no_route_is_left_without_its_cluster(old: EndpointV
 
 
 def test_ports_of_a_file_are_those_of_its_hosts() -> None:
-    assert ports_of(render_clusters(VIEWS)) == {7101, 7102, 7103, 7110}
+    assert ports_of(render_clusters(VIEWS)) == {7101, 7102, 7103, 7110, 7120}
     assert ports_of(None) == set()
     assert cluster_name("e", "k") == "e/k"
 

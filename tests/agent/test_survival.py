@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -142,6 +143,92 @@ def test_a_killed_gateway_is_back_with_the_same_routes(agent: RunningAgent) -> N
     assert now() - killed_at < 10  # about one second on a quiet machine
     agent.apply(plan(2, {"v1": 10_000}))
     assert len(family(agent)) == 2
+
+
+async def test_a_frozen_gateway_is_ended_and_its_successor_answers_on_the_same_port(agent: RunningAgent) -> None:
+    await asyncio.to_thread(agent.apply, plan(1, {"v1": 5000, "v2": 5000}))
+    before = family(agent)
+    (gateway,) = (pid for instance, pid in before.items() if ".gateway." in instance)
+    await asyncio.sleep(11)  # a gateway that has just been started is given time
+    os.kill(gateway, signal.SIGSTOP)
+    frozen_at = now()
+    try:
+        async with steady_load(agent, patience=1.0) as load:
+            await asyncio.to_thread(agent.wait_for, lambda: load.answers.total() > 50, "answers", 60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(gateway, signal.SIGCONT)
+    assert now() - frozen_at < 40  # about nine seconds on a quiet machine
+    after = family(agent)
+    assert gateway not in after.values()
+    assert {instance: pid for instance, pid in after.items() if ".gateway." not in instance} == {
+        instance: pid for instance, pid in before.items() if ".gateway." not in instance
+    }
+    await asyncio.to_thread(agent.apply, plan(2, {"v1": 10_000, "v2": 0}))
+    assert counts(agent, 20) == {"v1": 20}
+
+
+def test_after_agent_and_process_died_together_the_variant_is_unready_and_not_new(agent: RunningAgent) -> None:
+    slow = variant("v1", env={"STUB_START_SECONDS": "3"})
+    agent.apply(plan(1, {"v1": 10_000}, slow))
+    before = of(agent.observed("late-arrival"), "v1")
+    agent.kill()
+    os.kill(before["pids"][0], signal.SIGKILL)
+    agent.start()
+    states: list[str] = []
+
+    def is_back() -> bool:
+        found = of(agent.observed("late-arrival"), "v1")
+        states.append(found["state"])
+        return bool(found["state"] == "ready")
+
+    agent.wait_for(is_back, "v1 to be back")
+    assert "starting" not in states
+    assert "unready" in states
+    after = of(agent.observed("late-arrival"), "v1")
+    assert (after["ports"], after["restarts"]) == (before["ports"], 1)
+
+
+async def test_callers_wait_for_the_only_process_to_come_back_and_lose_only_what_it_was_working_on(
+    agent: RunningAgent,
+) -> None:
+    slow = variant("v1", env={"STUB_START_SECONDS": "3"})
+    await asyncio.to_thread(agent.apply, plan(1, {"v1": 10_000}, slow))
+    before = of(agent.observed("late-arrival"), "v1")["pids"]
+    async with steady_load(agent) as load:
+        await asyncio.to_thread(agent.wait_for, lambda: load.total > 20, "traffic")
+        os.kill(before[0], signal.SIGKILL)
+        done = load.answers.total()
+        await asyncio.to_thread(agent.wait_for, lambda: load.answers.total() > done + 20, "answers again")
+    assert len(load.failures) <= 4, load.failures  # one per caller: it was inside the process
+    assert of(agent.observed("late-arrival"), "v1")["restarts"] == 1
+    agent.wait_for(lambda: _has_health_check(agent, "late-arrival/v1"), "the checks to be back")
+
+
+def test_what_ends_again_and_again_is_not_waited_for(agent: RunningAgent) -> None:
+    agent.apply(plan(1, {"v1": 10_000}))
+    url = f"{agent.gateway_url}/serve/late-arrival/x"
+    for _ in range(4):
+        _end_process(agent)
+    assert agent.wait_for(lambda: _quick_answer(url) == 503, "a refusal at once", 20)
+
+
+def _end_process(agent: RunningAgent) -> None:
+    pid = agent.wait_for(lambda: of(agent.observed("late-arrival"), "v1")["pids"], "a process")[0]
+    os.kill(pid, signal.SIGKILL)
+    agent.wait_for(lambda: pid not in of(agent.observed("late-arrival"), "v1")["pids"], "its end to be seen")
+
+
+def _has_health_check(agent: RunningAgent, cluster: str) -> bool:
+    found = json.loads((agent.home / "envoy" / "cds.json").read_text())["resources"]
+    return any(resource["name"] == cluster and "health_checks" in resource for resource in found)
+
+
+def _quick_answer(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=0.5).status_code
+    except httpx.TimeoutException:
+        return 0
 
 
 def test_sigterm_ends_everything_and_a_new_agent_goes_on_from_the_plans(agent: RunningAgent) -> None:

@@ -22,6 +22,13 @@ def two(generation: int, stable_bp: int, **route: Any) -> dict[str, Any]:
     return plan(generation, {"v1": stable_bp, "v2": 10_000 - stable_bp}, *both, **route)
 
 
+def apply_with_idle_candidate(agent: RunningAgent, generation: int) -> None:
+    """A plan is true as soon as what has weight is ready; whoever forces the candidate must wait for it."""
+    agent.apply(two(generation, 10_000))
+    agent.wait_for(lambda: of(agent.observed("late-arrival"), "v2")["state"] == "ready", "the candidate to be ready")
+    agent.wait_for(lambda: counts(agent, 1, **{"x-pilothouse-variant": "v2"})["v2"], "the gateway to know it")
+
+
 def seen_by(agent: RunningAgent, key: str) -> dict[str, int]:
     port = of(agent.observed("late-arrival"), key)["ports"][0]
     found: dict[str, int] = httpx.get(f"http://127.0.0.1:{port}/seen", trust_env=False).json()
@@ -36,7 +43,7 @@ def test_a_split_of_95_to_5_is_what_callers_see(agent: RunningAgent) -> None:
 
 
 def test_a_header_forces_a_variant_and_an_unknown_name_is_answered_with_404(agent: RunningAgent) -> None:
-    agent.apply(two(1, 10_000))
+    apply_with_idle_candidate(agent, 1)
     assert counts(agent, 50, **{"x-pilothouse-variant": "v2"}) == {"v2": 50}
     response = httpx.get(f"{agent.gateway_url}/serve/late-arrival/x", headers={"x-pilothouse-variant": "v9"})
     assert response.status_code == 404
@@ -45,7 +52,7 @@ def test_a_header_forces_a_variant_and_an_unknown_name_is_answered_with_404(agen
 
 
 def test_the_gateway_labels_requests_itself_whatever_the_caller_sent(agent: RunningAgent) -> None:
-    agent.apply(two(3, 10_000))
+    apply_with_idle_candidate(agent, 3)
     lies = {
         "x-pilothouse-route": "forced",
         "x-pilothouse-period": "99",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.audit.flushable import django_db_setup
-from tests.stack import Stack, running_stack
+from tests.chaos.product import is_whole
+from tests.stack import Stack, eventually, running_stack
 
 __all__ = ["django_db_setup"]
 
@@ -37,4 +38,6 @@ def stack(_product: Stack) -> Stack:
     """The whole product with its demo and traffic; a test may stop it, the next one finds it running."""
     if _product.process is None:
         _product.begin()
+    # The link is there before the model has loaded; what is struck here must have been whole.
+    eventually(lambda: is_whole(_product), seconds=120, what="a whole product")
     return _product

@@ -138,6 +138,11 @@ def is_whole(stack: Stack) -> bool:
     return is_there and seen["applied_generation"] == seen["generation"]
 
 
+def is_whole_target(stack: Stack) -> bool:
+    """Every variant of the endpoint is ready."""
+    return all(variant["state"] == "ready" for variant in stack.agent()["variants"])
+
+
 def broken(stack: Stack) -> str:
     """The invariants that are broken in the product's database, as JSON."""
     return stack.manage("shell", "-v", "0", "-c", _CHECK).strip().splitlines()[-1]
