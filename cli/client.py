@@ -19,10 +19,14 @@ FIRST_DELAY = 0.5
 LONGEST_DELAY = 10.0
 PASSING = frozenset({429, 502, 503, 504})
 ANSWER_SECONDS = 60.0
+NEVER_ARRIVED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+UNKNOWN_OUTCOME = frozenset({502, 504})
 
 
 class Client:
-    """One server and one key. Every call may be repeated: reads by nature, the others by their Idempotency-Key."""
+    """One server and one key. What gets no answer is repeated where that is safe: reads by nature, POSTs by their
+    Idempotency-Key, removals because a thing that is gone is gone. A PUT that says what it saw is not: it would refuse
+    its own success."""
 
     def __init__(self, url: str, token: str, *, attempts: int = ATTEMPTS, first_delay: float = FIRST_DELAY) -> None:
         self.url = url.rstrip("/")
@@ -39,6 +43,14 @@ class Client:
     def post(self, *path: str, body: Mapping[str, Any], key: str | None = None, **query: Any) -> dict[str, Any]:
         """``key``: the Idempotency-Key; one is made where none is given, so that a repeat does nothing twice."""
         return self._send("POST", path, query, body, {"Idempotency-Key": key or str(uuid.uuid4())})
+
+    def put(self, *path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
+        """Repeated only when it surely never arrived."""
+        return self._send("PUT", path, query, body, {}, is_repeatable=False)
+
+    def delete(self, *path: str, headers: Mapping[str, str] | None = None, **query: Any) -> dict[str, Any]:
+        """Removing what an earlier attempt has removed already is a success."""
+        return self._send("DELETE", path, query, None, dict(headers or {}))
 
     def pages(self, *path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Every item of a list, page by page."""
@@ -60,26 +72,29 @@ class Client:
         query: Mapping[str, Any],
         body: Mapping[str, Any] | None,
         headers: dict[str, str],
+        *,
+        is_repeatable: bool = True,
     ) -> dict[str, Any]:
         address = "/".join(quote(part, safe="") for part in path)
         params = {name: _text(value) for name, value in query.items() if value is not None}
+        is_unanswered = False
         for attempt in range(1, self._attempts + 1):
             is_last = attempt == self._attempts
             try:
                 response = self._http.request(method, address, params=params, json=body, headers=headers)
             except httpx.TransportError as error:
-                if is_last or isinstance(error, httpx.UnsupportedProtocol):
-                    raise CliError(
-                        Exit.FAILED, f"{self.url} does not answer: {error or type(error).__name__}"
-                    ) from error
+                if is_last or not (is_repeatable or isinstance(error, NEVER_ARRIVED)):
+                    raise _silence(self.url, error, is_repeatable) from error
+                is_unanswered = is_unanswered or not isinstance(error, NEVER_ARRIVED)
                 time.sleep(self._delay(attempt, None))
                 continue
-            if response.is_success:
+            if response.is_success or (method == "DELETE" and response.status_code == 404 and is_unanswered):
                 return _object(self.url, response)
             problem = _problem(response)
-            is_passing = response.status_code in PASSING or problem.get("code") == "idempotency_in_flight"
+            is_passing = _is_passing(response.status_code, problem, is_repeatable)
+            is_unanswered = is_unanswered or response.status_code in UNKNOWN_OUTCOME
             if is_last or not is_passing:
-                raise _error(response.status_code, problem)
+                raise _error(response.status_code, problem, response.headers.get("X-Request-ID"))
             time.sleep(self._delay(attempt, response.headers.get("Retry-After")))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -110,8 +125,27 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _is_passing(status: int, problem: Mapping[str, Any], is_repeatable: bool) -> bool:
+    """Whether the same call may succeed later, and may be made again."""
+    if status in UNKNOWN_OUTCOME and not is_repeatable:
+        return False
+    # A target that says a retry cannot help is believed.
+    is_hopeless = status == 503 and problem.get("retryable") is False
+    in_flight = problem.get("code") in {"idempotency_in_flight", "idempotency_claim_lost"}
+    return (status in PASSING and not is_hopeless) or in_flight
+
+
+def _silence(url: str, error: httpx.TransportError, is_repeatable: bool) -> CliError:
+    sentence = f"{url} does not answer: {error or type(error).__name__}"
+    if isinstance(error, NEVER_ARRIVED):
+        return CliError(Exit.FAILED, f"{sentence}\n  Is --url (PILOTHOUSE_URL) right, and is the server running?")
+    if not is_repeatable:
+        return CliError(Exit.FAILED, f"{sentence}\n  It may have been carried out: look before you repeat it.")
+    return CliError(Exit.FAILED, sentence)
+
+
 def _object(url: str, response: httpx.Response) -> dict[str, Any]:
-    if response.status_code == 204:
+    if response.status_code in {204, 404}:
         return {}
     try:
         data = response.json()
@@ -130,9 +164,16 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     return data if isinstance(data, dict) else {"status": response.status_code, "detail": response.reason_phrase}
 
 
-def _error(status: int, problem: dict[str, Any]) -> CliError:
+def _error(status: int, problem: dict[str, Any], request_id: str | None) -> CliError:
+    """What is wrong, where, what could be asked instead, and under which id the server's log has it."""
     lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {status}")]
-    lines += [f"  {item.get('pointer')}: {item.get('detail')}" for item in problem.get("errors") or []]
-    if problem.get("instance"):
-        lines.append(f"  ({problem.get('code')}, request {problem['instance']})")
+    for item in problem.get("errors") or []:
+        where = item.get("pointer") or "the body"
+        lines.append(f"  at {where}" if item.get("detail") == lines[0] else f"  {where}: {item.get('detail')}")
+    if problem.get("allowed_actions"):
+        lines.append(f"  possible now: {', '.join(problem['allowed_actions'])}")
+    if status == 401:
+        lines.append("  A person makes a key on the page Account; give it by PILOTHOUSE_TOKEN or --token-file.")
+    code, instance = problem.get("code") or f"HTTP {status}", problem.get("instance") or request_id
+    lines.append(f"  ({code}, request {instance})" if instance else f"  ({code})")
     return CliError(exit_of_status(status, problem), "\n".join(lines), problem)

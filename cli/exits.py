@@ -34,7 +34,7 @@ def exit_of_status(status: int, problem: Mapping[str, Any]) -> Exit:
     match status:
         case 401 | 403:
             return Exit.AUTH
-        case 409 | 412:
+        case 409 | 412 | 428:
             return Exit.CONFLICT
         case 422 if problem.get("kind") == "refused":
             return Exit.REFUSED

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import registry, rollout
+from cli import keys, places, registry, rollout
 from cli.client import Client, read_token
 from cli.exits import CliError
 from cli.output import Format, say
@@ -23,9 +23,15 @@ cli = typer.Typer(
     "7 conflict or stale, 8 refused by a rule.",
 )
 cli.add_typer(rollout.commands, name="rollout", help="Plan, start, follow and steer rollouts.")
-cli.add_typer(registry.versions, name="versions", help="Model versions.")
-cli.command("endpoints")(registry.endpoints)
-cli.command("models")(registry.models)
+cli.add_typer(rollout.commands, name="rollouts", hidden=True)
+cli.add_typer(registry.models, name="models")
+cli.add_typer(registry.versions, name="versions", help="Model versions: list, show, compare, register.")
+cli.add_typer(registry.aliases, name="aliases", help="Aliases of versions, such as champion.")
+cli.add_typer(places.endpoints, name="endpoints")
+cli.add_typer(places.targets, name="targets")
+cli.add_typer(places.freezes, name="freezes")
+cli.add_typer(keys.tokens, name="tokens")
+cli.command("whoami")(keys.whoami)
 
 
 @cli.callback()
@@ -46,7 +52,7 @@ def shared(
 def app() -> None:
     """The ``pilothouse`` program."""
     try:
-        cli()
+        cli(prog_name="pilothouse")
     except CliError as error:
         say(error.sentence)
         sys.exit(error.exit_code)

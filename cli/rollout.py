@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.exits import CliError, Exit
-from cli.output import Format, say, show_facts, show_json, show_rows
+from cli.output import say, show_facts, show_rows
 from cli.registry import Output, read_json
 from cli.session import Session, session_of
 from cli.watch import rollout_watch
@@ -44,10 +44,7 @@ def plan(
     session = session_of(context, output)
     body = _body(endpoint, version, strategy, profile, file, note)
     found = session.client.post("rollouts", body=body, dry_run=True)
-    if session.is_json:
-        show_json(found)
-    else:
-        _show_plan(found)
+    session.show(found, lambda: _show_plan(found))
     if not found["is_startable"]:
         raise CliError(Exit.REFUSED, "This rollout would be refused; see the checks.")
 
@@ -99,11 +96,8 @@ def rollout_list(
     """List rollouts, newest first."""
     session = session_of(context, output)
     found = session.client.get("rollouts", endpoint=endpoint, phase=phase, limit=limit)["items"]
-    if session.is_json:
-        show_json(found)
-        return
     rows = [(one["id"], one["endpoint"], one["candidate_version"], one["phase"], one["reason"][:70]) for one in found]
-    show_rows(("id", "endpoint", "candidate", "phase", "reason"), rows)
+    session.show(found, lambda: show_rows(("id", "endpoint", "candidate", "phase", "reason"), rows))
 
 
 @commands.command("watch")
@@ -169,6 +163,9 @@ def roll_back(context: typer.Context, rollout_id: str, reason: Reason = "", outp
     _command(session_of(context, output), rollout_id, "roll-back", reason, None, None, is_safe=True)
 
 
+commands.command("rollback", hidden=True)(roll_back)  # both spellings are in use
+
+
 @commands.command("retry")
 def retry(
     context: typer.Context,
@@ -220,9 +217,10 @@ def _follow(session: Session, rollout_id: str, timeout: float, keep_waiting: boo
 
 
 def _show(session: Session, found: dict[str, Any]) -> None:
-    if session.output is Format.JSON:
-        show_json(found)
-        return
+    session.show(found, lambda: _show_rollout(found))
+
+
+def _show_rollout(found: dict[str, Any]) -> None:
     share = found["weights"]["candidate"]
     show_facts(
         {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import typer
 
 from cli.client import Client
-from cli.output import Format
+from cli.output import Format, show_data
 
 
 @dataclass
@@ -24,9 +24,12 @@ class Session:
     def client(self) -> Client:
         return self.connect()
 
-    @property
-    def is_json(self) -> bool:
-        return self.output is Format.JSON
+    def show(self, value: Any, table: Callable[[], None]) -> None:
+        """``value`` as the API gave it, or ``table`` for people."""
+        if self.output is Format.TABLE:
+            table()
+        else:
+            show_data(value, self.output)
 
 
 def session_of(context: typer.Context, output: Format | None = None) -> Session:

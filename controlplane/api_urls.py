@@ -18,6 +18,7 @@ import apps.accounts.api.schema  # noqa: F401  registers how the documentation n
 from apps.accounts.domain.doors import PUBLIC
 from apps.accounts.web_access import declares
 from apps.kernel.rest import ApiView
+from controlplane.problems_page import problems_page
 
 UI = "drf_spectacular_sidecar/swagger-ui-dist"
 PAGE = """<!doctype html>
@@ -32,6 +33,13 @@ PAGE = """<!doctype html>
 SCRIPT = """"use strict";
 const place = document.getElementById("api");
 const csrf = () => (document.cookie.match(/(?:^|; )csrftoken=([^;]*)/) || [])[1] || "";
+const system = matchMedia("(prefers-color-scheme: dark)");
+const show = () => {
+  const chosen = (document.cookie.match(/(?:^|; )theme=(light|dark)/) || [])[1];
+  document.documentElement.classList.toggle("dark-mode", chosen ? chosen === "dark" : system.matches);
+};
+system.addEventListener("change", show);
+show();
 window.SwaggerUIBundle({
   url: place.dataset.schema, domNode: place, deepLinking: true, docExpansion: "list", defaultModelsExpandDepth: 0,
   requestInterceptor: (call) => {
@@ -86,6 +94,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", OpenApiView.as_view()),
     path("docs", docs, name="api_docs"),
     path("docs.js", docs_script),
+    path("problems", problems_page, name="api_problems"),
     path("", include("apps.accounts.api.urls")),
     path("", include("apps.registry.api.urls")),
     path("", include("apps.targets.api.urls")),

@@ -40,3 +40,22 @@ def debug_stays_at_home(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG and settings.PILOTHOUSE_BASE_URL.startswith("https://"):
         return [CheckWarning("PILOTHOUSE_DEBUG is true behind an https address.", id="pilothouse.W001")]
     return []
+
+
+@register()
+def readable_folders_are_narrow(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Whoever may register a version, or connect a target, reads below these."""
+    home = settings.PILOTHOUSE_HOME.resolve()
+    found: list[CheckMessage] = []
+    for name in ("PILOTHOUSE_ARTIFACT_ROOTS", "PILOTHOUSE_TOKEN_ROOTS"):
+        for folder in getattr(settings, name):
+            place = folder.resolve()
+            if (home / "secrets").is_relative_to(place):
+                found.append(
+                    CheckWarning(
+                        f"{name} holds {folder}, and with it this installation's own secrets.",
+                        hint="Name the folders of the artifacts (or of the targets' tokens) themselves.",
+                        id="pilothouse.W002",
+                    )
+                )
+    return found

@@ -26,6 +26,8 @@ class Env:
     ingest_token: str
     metrics_token: str
     agent_token_file: str
+    artifact_roots: tuple[Path, ...]
+    token_roots: tuple[Path, ...]
     base_url: str
     allowed_hosts: tuple[str, ...]
     is_debug: bool
@@ -62,11 +64,25 @@ def _port(source: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
+def _folders(source: Mapping[str, str], name: str, default: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Absolute folders, separated as in PATH; set but empty means none."""
+    if name not in source:
+        return default
+    found = tuple(Path(text) for text in source[name].split(os.pathsep) if text.strip())
+    for folder in found:
+        if not folder.is_absolute():
+            raise EnvironmentFault(
+                f"{name} names {str(folder)!r}; say absolute folders, separated by {os.pathsep!r} as in PATH."
+            )
+    return found
+
+
 def read_env(source: Mapping[str, str] = os.environ) -> Env:
     """Parse ``source``. Raises EnvironmentFault naming the variable."""
     home = Path(source.get("PILOTHOUSE_HOME", str(ROOT / "var")))
     web_port = _port(source, "PILOTHOUSE_WEB_PORT", 8000)
     base_url = source.get("PILOTHOUSE_BASE_URL", f"http://127.0.0.1:{web_port}")
+    agent_token_file = source.get("PILOTHOUSE_AGENT_TOKEN_FILE", str(home / "secrets" / "agent.token"))
     hosts = source.get("PILOTHOUSE_ALLOWED_HOSTS", "127.0.0.1,localhost")
     return Env(
         home=home,
@@ -75,7 +91,15 @@ def read_env(source: Mapping[str, str] = os.environ) -> Env:
         secret_key=_text(source, "PILOTHOUSE_SECRET_KEY"),
         ingest_token=_text(source, "PILOTHOUSE_INGEST_TOKEN"),
         metrics_token=_text(source, "PILOTHOUSE_METRICS_TOKEN", ""),
-        agent_token_file=source.get("PILOTHOUSE_AGENT_TOKEN_FILE", str(home / "secrets" / "agent.token")),
+        agent_token_file=agent_token_file,
+        artifact_roots=_folders(
+            source, "PILOTHOUSE_ARTIFACT_ROOTS", tuple(home / name for name in ("artifacts", "mlflow", "demo"))
+        ),
+        # Not the whole folder of secrets: a target's address gets what its token file holds.
+        token_roots=(
+            Path(agent_token_file),
+            *_folders(source, "PILOTHOUSE_TOKEN_ROOTS", (home / "secrets" / "targets",)),
+        ),
         base_url=base_url,
         allowed_hosts=tuple(host.strip() for host in hosts.split(",") if host.strip()),
         is_debug=_flag(source, "PILOTHOUSE_DEBUG"),
@@ -104,6 +128,6 @@ def database_settings(url: str) -> dict[str, object]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "connect_timeout": 5,
-            "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=300000",
+            "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000",
         },
     }

@@ -40,6 +40,9 @@ MIDDLEWARE = [
     "controlplane.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "controlplane.middleware.ContentSecurityPolicyMiddleware",
+    # Outside everything that can fail, inside what every answer carries (request id, security headers). A limit on
+    # requests that adds RateLimit headers and answers 429 as a page or text belongs right below it.
+    "controlplane.middleware.ApiProblemMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -127,6 +130,8 @@ PILOTHOUSE_BASE_URL = ENV.base_url
 PILOTHOUSE_INGEST_TOKEN = ENV.ingest_token
 PILOTHOUSE_METRICS_TOKEN = ENV.metrics_token
 PILOTHOUSE_AGENT_TOKEN_FILE = ENV.agent_token_file
+PILOTHOUSE_ARTIFACT_ROOTS = ENV.artifact_roots
+PILOTHOUSE_TOKEN_ROOTS = ENV.token_roots
 PILOTHOUSE_AGENT_PORT = ENV.agent_port
 PILOTHOUSE_REDIS_URL = ENV.redis_url
 # 5 MB of plotly.min.js comes from its Python package, see controlplane/finders.py

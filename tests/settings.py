@@ -15,6 +15,8 @@ atexit.register(shutil.rmtree, _home, ignore_errors=True)
 os.environ.setdefault("PILOTHOUSE_HOME", str(_home))
 os.environ.setdefault("PILOTHOUSE_SECRET_KEY", "tests-only-" + "x" * 50)
 os.environ.setdefault("PILOTHOUSE_INGEST_TOKEN", "tests-only-ingest-token")
+os.environ.setdefault("PILOTHOUSE_ARTIFACT_ROOTS", "/")  # tests keep artifacts and tokens in folders of their own
+os.environ.setdefault("PILOTHOUSE_TOKEN_ROOTS", "/")
 os.environ.setdefault("PILOTHOUSE_ALLOWED_HOSTS", "127.0.0.1,localhost,testserver")
 
 from controlplane.settings import *  # noqa: E402, F403

@@ -1,4 +1,5 @@
-"""``@idempotent`` on a handler of an API view, for POSTs that make something."""
+"""``@idempotent`` on a handler of an API view, for POSTs that make something; ``@idempotent_prepared`` for one that
+reads something slow first."""
 
 from __future__ import annotations
 
@@ -28,22 +29,44 @@ def idempotent(handler: Handler) -> Handler:
 
     @wraps(handler)
     def once(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
-        key = request.headers.get("Idempotency-Key")
-        if key is None:
+        def effect() -> Response:
+            return handler(view, request, *args, **kwargs)
+
+        call = _call_of(request)
+        if call is None:
             with transaction.atomic():
-                return handler(view, request, *args, **kwargs)
-        actor = request.actor  # type: ignore[attr-defined]
-        answer = idempotent_run(
-            principal=f"{actor.kind}:{actor.id}",
-            route=f"{request.method} {request.path}",
-            key=key,
-            request_body={"query": dict(sorted(request.query_params.lists())), "body": request.data},
-            effect=lambda: _answer(handler(view, request, *args, **kwargs)),
-        )
-        response = Response(answer.body, status=answer.status, headers=answer.headers)
-        if answer.is_replayed:
-            response["Idempotent-Replayed"] = "true"
-        return response
+                return effect()
+        return _response(idempotent_run(**call, effect=lambda: _answer(effect())))
+
+    return once
+
+
+def idempotent_prepared(handler: Callable[..., Callable[[], Response]]) -> Handler:
+    """Like ``@idempotent`` for ``handler(view, request, …)`` that reads something slow and returns its effect.
+
+    The handler runs outside any transaction, what it returns in one, together with the stored answer:
+
+        @idempotent_prepared
+        def post(self, request):
+            asked = body_of(request, Body)
+            artifact = read_artifact(asked["path"])                       # minutes
+            return lambda: Response(show(register(artifact=artifact)))    # rows
+
+    Killed in between, nothing has happened and the key is free again after a lease (services/idempotency.py).
+    """
+
+    @wraps(handler)
+    def once(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        def prepare() -> Callable[[], Answer]:
+            effect = handler(view, request, *args, **kwargs)
+            return lambda: _answer(effect())
+
+        call = _call_of(request)
+        if call is None:
+            effect = handler(view, request, *args, **kwargs)
+            with transaction.atomic():
+                return effect()
+        return _response(idempotent_run(**call, prepare=prepare))
 
     return once
 
@@ -55,6 +78,27 @@ class IdempotentPost:
         super().__init_subclass__(**kwargs)
         if "post" in cls.__dict__:
             cls.post = idempotent(cls.__dict__["post"])  # type: ignore[attr-defined]
+
+
+def _call_of(request: Request) -> dict[str, Any] | None:
+    """What names one call, None without a key."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    actor = request.actor  # type: ignore[attr-defined]
+    return {
+        "principal": f"{actor.kind}:{actor.id}",
+        "route": f"{request.method} {request.path}",
+        "key": key,
+        "request_body": {"query": dict(sorted(request.query_params.lists())), "body": request.data},
+    }
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, status=answer.status, headers=answer.headers)
+    if answer.is_replayed:
+        response["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _answer(response: Response) -> Answer:

@@ -61,7 +61,8 @@ class SetupToken(models.Model):
 
 
 class IdempotencyRecord(models.Model):
-    """The answer to a POST that carried an ``Idempotency-Key``, written in the transaction of its effect."""
+    """The answer to a POST that carried an ``Idempotency-Key``, written in the transaction of its effect; without a
+    ``status``, a claim of the first call (services/idempotency.py)."""
 
     principal = models.CharField(max_length=80)
     route = models.CharField(max_length=200)

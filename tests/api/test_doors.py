@@ -55,7 +55,7 @@ ROWS: dict[str, Row] = {
         "post", "endpoints", 201, 403, {"name": "b", "target": "here", "model": "late-arrival", "version": "2.0.0"}
     ),
     "endpoint_get": Row("get", "endpoints/late-arrival", 200, 200),
-    "endpoint_remove": Row("delete", "endpoints/late-arrival?reason=over", 409, 403),
+    "endpoint_remove": Row("delete", "endpoints/late-arrival?reason=over", 428, 403),
     "endpoint_windows": Row("get", "endpoints/late-arrival/windows", 200, 200),
     "variant_logs": Row("get", "endpoints/late-arrival/variants/v1-0-0/logs", 200, 200),
     "freeze_list": Row("get", "freezes", 200, 200),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.db.models import F
 
 from apps.rollouts.models import Rollout
@@ -129,6 +130,44 @@ def test_lists_are_tables_for_people_and_json_for_programs(world: World, program
     made = pilothouse("versions", "register", "late-arrival", "1.1.1", path)
     assert made.returncode == 0, made.stderr
     assert "1.1.1" in pilothouse("versions", "list", "late-arrival").stdout
+
+
+def test_the_other_rooms_can_be_looked_at_and_changed(world: World, program: Program) -> None:
+    admin, viewer = program("ada"), program("bob")
+    window = ("freezes", "add", "--until", "2099-01-01T00:00:00Z", "--reason", "holidays", "-o", "yaml")
+    rehearsed = admin(*window, "--dry-run")
+    assert (rehearsed.returncode, "nothing was stored" in rehearsed.stderr) == (0, True)
+    assert json.loads(viewer("freezes", "-o", "json").stdout) == []
+    made = yaml.safe_load(admin(*window).stdout)
+    assert made["reason"] == "holidays"
+    assert made["id"] in viewer("freezes").stdout
+    assert admin("freezes", "lift", made["id"], "--reason", "over").returncode == 0
+    assert "here" in viewer("targets").stdout
+    assert admin("targets", "create", "here", "--kind", "fake").returncode == 7
+    assert admin("endpoints", "remove", "late-arrival", "--reason", "x", "--expected-revision", "99").returncode == 7
+    assert admin("endpoints", "remove", "late-arrival", "--reason", "x").returncode == 0
+    assert viewer("endpoints", "show", "late-arrival").returncode == 2
+    assert "bob" in viewer("whoami").stdout
+    key = viewer.env["PILOTHOUSE_TOKEN"].split("_")[1]
+    assert key in viewer("tokens").stdout
+
+
+def test_an_alias_moves_from_where_it_was_seen_or_not_at_all(world: World, program: Program) -> None:
+    pilothouse = program("alice")
+    move = ("aliases", "move", "late-arrival", "champion")
+    assert pilothouse(*move, "1.0.0", "--expected-version", "").returncode == 0
+    assert pilothouse(*move, "1.1.0", "--expected-version", "").returncode == 7
+    assert pilothouse("versions", "compare", "late-arrival", "1.0.0", "2.0.0").returncode == 8
+    assert json.loads(pilothouse("versions", "show", "late-arrival", "champion", "-o", "json").stdout)["number"] == 1
+
+
+def test_an_error_says_what_is_wrong_what_is_possible_and_the_request(world: World, program: Program) -> None:
+    rollout = world.start()
+    done = program("alice")("rollout", "resume", rollout.pk)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "possible now: " in done.stderr
+    assert "abort" in done.stderr
+    assert "request " in done.stderr
 
 
 def test_a_server_that_never_answers_is_named_and_the_program_ends_with_1(world: World, program: Program) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.api_access import idempotent
+from apps.accounts.api_access import idempotent, idempotent_prepared
 from apps.kernel.rest import (
     ApiView,
+    DryRunQuery,
     PageQuery,
     StrictChar,
     StrictObject,
@@ -20,6 +22,7 @@ from apps.kernel.rest import (
     page_of,
     page_schema,
     query_of,
+    rehearsable,
 )
 from apps.registry.api.shapes import (
     AliasSchema,
@@ -32,7 +35,7 @@ from apps.registry.api.shapes import (
 )
 from apps.registry.models import Model, ModelVersion
 from apps.registry.selectors import drop_in_problems, model_get, version_by
-from apps.registry.services.register import alias_move, model_create, version_register
+from apps.registry.services.register import alias_move, artifact_read, model_create, version_register
 
 TAG = "models"
 MODEL = {"model_name": "The model's name."}
@@ -126,13 +129,19 @@ class VersionsView(ApiView):
         is_idempotent=True,
         answers={201: VersionSchema},
     )
-    @idempotent
-    def post(self, request: Request, model_name: str) -> Response:
+    @idempotent_prepared
+    def post(self, request: Request, model_name: str) -> Callable[[], Response]:
         asked = body_of(request, VersionBody)
-        semver = asked.pop("version")
-        version = version_register(actor=actor_of(request), model_name=model_name, semver=semver, **asked)
-        place = f"/api/v1/models/{model_name}/versions/{version.semver}"
-        return Response(version_show(version), status=201, headers={"Location": place})
+        semver, artifact = asked.pop("version"), artifact_read(asked["path"])
+
+        def register() -> Response:
+            version = version_register(
+                actor=actor_of(request), model_name=model_name, semver=semver, artifact=artifact, **asked
+            )
+            place = f"/api/v1/models/{model_name}/versions/{version.semver}"
+            return Response(version_show(version), status=201, headers={"Location": place})
+
+        return register
 
 
 class VersionView(ApiView):
@@ -157,10 +166,12 @@ class AliasView(ApiView):
         "Point an alias at a version; made where it is missing",
         tag=TAG,
         path={**MODEL, "alias": "Small letters, digits, hyphens, underscores."},
+        query=DryRunQuery,
         body=AliasBody,
         errors=(409,),
         answers={200: AliasSchema},
     )
+    @rehearsable
     def put(self, request: Request, model_name: str, alias: str) -> Response:
         asked = body_of(request, AliasBody)
         moved = alias_move(

@@ -14,6 +14,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.canonical import canonical_json
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.roots import path_below
 from apps.registry.domain.compatibility import check_semver
 from apps.registry.domain.semver import Semver, looks_like_version
 from apps.registry.domain.signature import Signature
@@ -56,8 +57,11 @@ def version_register(
     params: Mapping[str, Any] | None = None,
     run_id: str = "",
     description: str = "",
+    artifact: Artifact | None = None,
 ) -> ModelVersion:
     """An immutable version of the artifact at ``path``, which stays where it is; its digest is kept.
+
+    ``artifact``: what ``read_artifact(path)`` found a moment ago, for a caller who is in a transaction by now.
 
     Raises InvalidInput (semver, path and what lies there, metrics), NotFound (model), Conflict (semver taken) and
     PolicyRefused ``major_bump_required`` (the signature breaks callers of the same major version).
@@ -66,7 +70,7 @@ def version_register(
     _check_json("/metrics", metrics)
     _check_json("/params", params)
     # Hashing may take long: before the transaction, so that the model's row is not locked meanwhile.
-    artifact = read_artifact(path)
+    artifact = artifact or artifact_read(path)
     with transaction.atomic():
         model = _locked(model_name)
         _check_new(model, number, artifact)
@@ -100,6 +104,14 @@ def version_register(
             detail={"number": version.number, "digest": artifact.digest, "source": artifact.uri},
         )
     return version
+
+
+def artifact_read(path: str | Path) -> Artifact:
+    """What lies at ``path``, below PILOTHOUSE_ARTIFACT_ROOTS. Reads it all, so not in a transaction.
+
+    Raises InvalidInput.
+    """
+    return read_artifact(path_below("/path", path, setting="PILOTHOUSE_ARTIFACT_ROOTS"))
 
 
 def alias_move(*, actor: Actor, model_name: str, alias: str, version: str, expected: str | None = None) -> Alias:

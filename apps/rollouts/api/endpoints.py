@@ -17,6 +17,7 @@ from apps.kernel.rest import (
     StrictSerializer,
     actor_of,
     body_of,
+    if_match,
     operation,
     page_of,
     page_schema,
@@ -97,7 +98,7 @@ class EndpointsView(ApiView):
 class EndpointView(ApiView):
     action_required: ClassVar = {"GET": "endpoint.read", "DELETE": "endpoint.write"}
 
-    @operation("endpoint_get", "One endpoint", tag=TAG, path=ENDPOINT, answers={200: EndpointSchema})
+    @operation("endpoint_get", "One endpoint", tag=TAG, path=ENDPOINT, has_etag=True, answers={200: EndpointSchema})
     def get(self, request: Request, endpoint_name: str) -> Response:
         endpoint = endpoint_get(endpoint_name)
         active = rollouts_under_way([endpoint.pk])
@@ -111,11 +112,13 @@ class EndpointView(ApiView):
         path=ENDPOINT,
         query=ReasonQuery,
         errors=(409,),
+        needs_if_match=True,
         answers={204: None},
     )
     def delete(self, request: Request, endpoint_name: str) -> Response:
         reason = query_of(request, ReasonQuery)["reason"]
         endpoint = endpoint_get(endpoint_name)
+        if_match(request, endpoint.revision)
         active = rollouts_under_way([endpoint.pk]).get(endpoint.pk)
         if active is not None:
             raise Conflict(

@@ -12,7 +12,7 @@ from apps.kernel.verdicts import Verdict
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import FULL_BP, Metric, Strategy
 from apps.rollouts.models import Rollout, Transition
-from apps.rollouts.selectors import allowed_commands
+from apps.rollouts.selectors import allowed_commands, engine_fault
 from apps.rollouts.services.plan import Level, RolloutPlan
 
 PHASES = [phase.value for phase in Phase]
@@ -110,6 +110,11 @@ class LinksSchema(serializers.Serializer[Any]):
     page = serializers.CharField(help_text="The same rollout for a person.")
 
 
+class EngineErrorSchema(serializers.Serializer[Any]):
+    since = serializers.DateTimeField()
+    detail = serializers.CharField()
+
+
 class RolloutSchema(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
@@ -132,6 +137,9 @@ class RolloutSchema(serializers.Serializer[Any]):
     retry_of = serializers.CharField(allow_null=True)
     supersedes = serializers.CharField(allow_null=True)
     reason = serializers.CharField(allow_blank=True, help_text="Why it waits, or why it ended.")
+    engine_error = EngineErrorSchema(
+        allow_null=True, help_text="Pilothouse itself fails at this rollout: it is not being watched, and holds."
+    )
     note = serializers.CharField(allow_blank=True)
     findings = FindingSchema(many=True)
     allowed_actions = serializers.ListField(child=serializers.CharField(), help_text="Possible in this phase.")
@@ -185,6 +193,7 @@ def rollout_show(rollout: Rollout) -> dict[str, Any]:
         "retry_of": rollout.retry_of_id,
         "supersedes": rollout.supersedes_id,
         "reason": rollout.reason,
+        "engine_error": _engine_error(rollout),
         "note": rollout.note,
         "findings": rollout.findings,
         "allowed_actions": [one.command.replace("_", "-") for one in allowed_commands(rollout) if one.is_allowed],
@@ -238,6 +247,11 @@ def transition_show(transition: Transition) -> dict[str, Any]:
         "code_hash": transition.code_hash,
         "at": iso(transition.at),
     }
+
+
+def _engine_error(rollout: Rollout) -> dict[str, Any] | None:
+    fault = engine_fault(rollout)
+    return {"since": iso(rollout.look_failed_at), "detail": fault.reason} if fault else None
 
 
 def _weights(rollout: Rollout) -> dict[str, Any]:

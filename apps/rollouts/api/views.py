@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.api_access import idempotent
+from apps.accounts.api_access import idempotent_prepared
 from apps.accounts.services.access import access_require
 from apps.kernel.errors import Conflict
 from apps.kernel.rest import (
@@ -84,16 +84,23 @@ class RolloutsView(ApiView):
         access_require(actor_of(request), "rollout.start")
         return self._start(request)
 
-    @idempotent
-    def _start(self, request: Request) -> Response:
+    @idempotent_prepared
+    def _start(self, request: Request) -> Callable[[], Response]:
         body = body_of(request, RolloutBody)
-        started = rollout_start(
-            actor=actor_of(request),
-            expected_plan_hash=body.get("expected_plan_hash"),
-            note=body["note"],
-            **draft_of(body),
-        )
-        return created(started.pk)
+        draft = draft_of(body)
+        planned = rollout_plan(**draft)  # reads the whole artifact
+
+        def start() -> Response:
+            started = rollout_start(
+                actor=actor_of(request),
+                expected_plan_hash=body.get("expected_plan_hash"),
+                note=body["note"],
+                planned=planned,
+                **draft,
+            )
+            return created(started.pk)
+
+        return start
 
 
 class RolloutView(ApiView):
@@ -103,9 +110,11 @@ class RolloutView(ApiView):
         "rollout_get",
         "One rollout; with `wait_seconds` answered as soon as there is news",
         tag=TAG,
-        description="The entity tag is the revision. `reason` can change without one: it says what is waited for.",
+        description="The entity tag begins with the revision. `reason` can change without a new one: it says what is "
+        "waited for.",
         path=ROLLOUT,
         query=WaitQuery,
+        has_etag=True,
         answers={200: RolloutSchema},
     )
     def get(self, request: Request, rollout_id: str) -> Response:

@@ -13,6 +13,7 @@ from apps.accounts.api_access import idempotent
 from apps.kernel.clock import now
 from apps.kernel.rest import (
     ApiView,
+    DryRunQuery,
     PageQuery,
     StrictBoolean,
     StrictChar,
@@ -26,6 +27,7 @@ from apps.kernel.rest import (
     page_of,
     page_schema,
     query_of,
+    rehearsable,
 )
 from apps.targets.api.shapes import (
     ENVIRONMENTS,
@@ -91,10 +93,12 @@ class TargetsView(ApiView):
         "target_create",
         "Connect a target; it is probed right after",
         tag="targets",
+        query=DryRunQuery,
         body=TargetBody,
         is_idempotent=True,
-        answers={201: TargetSchema},
+        answers={200: TargetSchema, 201: TargetSchema},
     )
+    @rehearsable
     @idempotent
     def post(self, request: Request) -> Response:
         target = target_create(actor=actor_of(request), **body_of(request, TargetBody))
@@ -148,11 +152,13 @@ class FreezesView(ApiView):
         "freeze_create",
         "No rollout starts or moves forward for a while; going back stays possible",
         tag="freezes",
+        query=DryRunQuery,
         body=FreezeBody,
         errors=(404,),
         is_idempotent=True,
-        answers={201: FreezeSchema},
+        answers={200: FreezeSchema, 201: FreezeSchema},
     )
+    @rehearsable
     @idempotent
     def post(self, request: Request) -> Response:
         asked = body_of(request, FreezeBody)
