@@ -116,7 +116,8 @@ def copies(first: Rollout, count: int) -> None:
     for endpoint in endpoints:
         same = {field.attname: getattr(first, field.attname) for field in Rollout._meta.concrete_fields}
         del same["id"]
-        rollouts.append(Rollout(**same | {"endpoint_id": endpoint.pk}))
+        own = same["plan"] | {"extra": {"endpoint": endpoint.name}}  # no two plans are the same document
+        rollouts.append(Rollout(**same | {"endpoint_id": endpoint.pk, "plan": own}))
     Rollout.objects.bulk_create(rollouts, batch_size=1000)
     slots_of(list(Rollout.objects.exclude(pk=first.pk).select_related("endpoint")))
 

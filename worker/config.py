@@ -44,6 +44,7 @@ def celery_config(redis_url: str) -> dict[str, Any]:
             "rollouts.*": {"queue": "rollouts"},
             "targets.*": {"queue": "rollouts"},
             "telemetry.*": {"queue": "telemetry"},
+            "accounts.*": {"queue": "analysis"},
             "analysis.*": {"queue": "analysis"},
         },
         "task_serializer": "json",

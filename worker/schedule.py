@@ -10,5 +10,6 @@ from typing import Any
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "rollouts-tick": {"task": "rollouts.tick_due", "schedule": 1.0, "options": {"expires": 3}},
     "targets-reconcile": {"task": "targets.reconcile_due", "schedule": 2.0, "options": {"expires": 5}},
+    "accounts-sweep": {"task": "accounts.sweep", "schedule": 3600.0, "options": {"expires": 3000}},
     "telemetry-prune": {"task": "telemetry.prune", "schedule": 600.0, "options": {"expires": 500}},
 }

@@ -11,7 +11,7 @@ from celery import Celery
 from kombu.exceptions import KombuError
 
 from apps.kernel.live import live_publish
-from apps.kernel.services.outbox import Deliver
+from apps.kernel.services.outbox import REQUEST_ID, Deliver
 
 REST_SECONDS = 1.0
 
@@ -45,7 +45,10 @@ def task_transport(app: Celery) -> Deliver:
     """Sends a task by name, once, without Celery's own retries: the outbox is the retry."""
 
     def send(name: str, payload: Mapping[str, Any]) -> None:
-        app.send_task(name, kwargs=dict(payload), retry=False)
+        arguments = dict(payload)
+        request_id = arguments.pop(REQUEST_ID, None)
+        headers = {"request_id": request_id} if request_id else None
+        app.send_task(name, kwargs=arguments, headers=headers, retry=False)
 
     return Resting(send)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,7 +23,9 @@ from django.urls import URLPattern, URLResolver
 from django_htmx.http import HttpResponseClientRedirect
 
 from apps.accounts.domain.doors import DECLARABLE, PUBLIC, SIGNED_IN
-from apps.accounts.services.access import access_require, actor_of
+from apps.accounts.domain.roles import who_can
+from apps.accounts.services.access import access_allows, access_require, actor_of
+from apps.kernel.actor import Actor
 
 View = Callable[..., HttpResponseBase]
 Declared = str | Mapping[str, str]
@@ -52,6 +54,23 @@ def declares(required: Declared) -> Callable[[View], View]:
         return guarded
 
     return guard
+
+
+def actor_of_request(request: HttpRequest) -> Actor:
+    """The actor that ``@declares`` has put on the request."""
+    return cast(Actor, vars(request)["actor"])
+
+
+def allows(request: HttpRequest, action: str) -> bool:
+    return access_allows(actor_of_request(request), action)
+
+
+def why_not(request: HttpRequest, action: str) -> str:
+    """Who can do ``action``, for a button that this person may not press; empty when they may."""
+    if allows(request, action):
+        return ""
+    roles = [role.value for role in who_can(action)]
+    return f"You may look, not do this. It needs the role {' or '.join(roles)}; an admin can give it."
 
 
 def undeclared_doors(patterns: list[URLPattern | URLResolver]) -> list[str]:

@@ -24,6 +24,10 @@ class Rollout(models.Model):
     ``plan["steps"]`` (-1 before the first). ``period`` is the route period of the traffic this step wants.
     ``weight_bp`` is the candidate's wanted weight. ``memo`` holds what ``decide`` remembers between looks
     (since when unready, since when inconclusive, the outcome a rollback will end in).
+
+    ``look_error`` and ``look_failed_at``: the newest look ended in an error (a bug, an unreadable row), since when; the
+    next good look clears them. ``asked`` is an abort or rollback that came meanwhile, ``{"command", "by", "reason"}``:
+    the first good look carries it out.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=rollout_id)
@@ -54,6 +58,9 @@ class Rollout(models.Model):
     phase_started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=Now())
+    look_failed_at = models.DateTimeField(null=True, blank=True)
+    look_error = models.TextField(default="", blank=True)
+    asked = models.JSONField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [

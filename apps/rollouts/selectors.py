@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 from apps.accounts.domain.roles import who_can
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
+from apps.kernel.verdicts import Finding, Verdict
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import Plan
@@ -99,6 +100,23 @@ def allowed_commands(rollout: Rollout) -> list[AllowedCommand]:
         found.append(_allowed(command.value, refusal.detail if refusal else ""))
     reason = "" if rollout.phase not in {*_ACTIVE, Phase.PROMOTED.value} else f"Nothing to retry while {rollout.phase}."
     return [*found, _allowed("retry", reason)]
+
+
+def engine_fault(rollout: Rollout) -> Finding | None:
+    """Verdict ERROR when the newest look at an active rollout failed: the engine's fault, not the version's.
+
+    Evidence: ``since`` (datetime of the first failure in a row), ``asked`` (a command kept meanwhile, or None).
+    """
+    if not rollout.look_error or rollout.phase not in _ACTIVE:
+        return None
+    sentence = f"the engine failed on this: {rollout.look_error}"
+    return Finding(Verdict.ERROR, sentence, {"since": rollout.look_failed_at, "asked": rollout.asked})
+
+
+def engine_faults() -> list[Rollout]:
+    """Active rollouts at which the engine fails now, longest first, with endpoint, target and versions."""
+    rows = Rollout.objects.select_related(*RELATED).filter(phase__in=_ACTIVE).exclude(look_error="")
+    return list(rows.order_by("look_failed_at", "pk"))
 
 
 def why_waiting(rollout: Rollout) -> str:

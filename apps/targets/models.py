@@ -106,7 +106,7 @@ class Endpoint(models.Model):
         indexes: ClassVar = [
             models.Index(
                 fields=["reconcile_due_at"],
-                condition=~models.Q(applied_generation=models.F("generation")),
+                condition=~models.Q(applied_generation=models.F("generation")) | ~models.Q(apply_error=""),
                 name="endpoint_due",
             )
         ]

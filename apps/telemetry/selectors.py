@@ -7,23 +7,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from django.db import connection
 
-from apps.kernel.stats.histogram import merge_blobs
+from apps.kernel.stats.histogram import CountOver, merge_blobs
+from apps.telemetry.domain.measure import Latencies, Measure, MeasureRequest, Tally
 from apps.telemetry.domain.window import MEASURED, Window, WindowRequest
 from apps.telemetry.models import Label, Source
 
 _SUMS = "s.total, s.good, s.client_4xx, s.model_error, s.timeout, s.other_5xx, extract(epoch FROM s.updated_at)"
 _BLOBS = "s.indexes, s.counts, s.zero, s.latency_ns, s.latency_min, s.latency_max"
 _FAR = 2**53
+_FROM_WINDOWS = """
+    FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
+      AS r(number, endpoint, variant, routes, first_period, last_period, since, until)
+    JOIN telemetry_slot s ON s.endpoint = r.endpoint AND s.variant = r.variant
+     AND s.route = ANY(string_to_array(r.routes, ','))
+     AND s.period BETWEEN r.first_period AND r.last_period AND s.slot_at >= r.since AND s.slot_at < r.until
+    """
 
 
-def windows(requests: Sequence[WindowRequest]) -> list[Window]:
-    """The window of each request, in their order; empty windows where nothing arrived."""
-    if not requests:
-        return []
-    # Arrays, one parameter per column: thousands of windows cost eight placeholders, not eight each.
-    columns: list[Any] = [
+def _columns(requests: Sequence[WindowRequest]) -> list[Any]:
+    """Arrays, one parameter per column: thousands of windows cost eight placeholders, not eight each."""
+    return [
         list(range(len(requests))),
         [wanted.endpoint for wanted in requests],
         [wanted.variant for wanted in requests],
@@ -33,17 +40,16 @@ def windows(requests: Sequence[WindowRequest]) -> list[Window]:
         [wanted.since or 0 for wanted in requests],
         [_FAR if wanted.until is None else wanted.until for wanted in requests],
     ]
-    query = f"""
-        SELECT r.number, {_SUMS}, {_BLOBS}
-        FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[], %s::int8[])
-          AS r(number, endpoint, variant, routes, first_period, last_period, since, until)
-        JOIN telemetry_slot s ON s.endpoint = r.endpoint AND s.variant = r.variant
-         AND s.route = ANY(string_to_array(r.routes, ','))
-         AND s.period BETWEEN r.first_period AND r.last_period AND s.slot_at >= r.since AND s.slot_at < r.until
-        """  # noqa: S608
+
+
+def windows(requests: Sequence[WindowRequest]) -> list[Window]:
+    """The window of each request, in their order; empty windows where nothing arrived."""
+    if not requests:
+        return []
+    query = f"SELECT r.number, {_SUMS}, {_BLOBS} {_FROM_WINDOWS}"
     grouped: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(query, columns)
+        cursor.execute(query, _columns(requests))
         for row in cursor.fetchall():
             grouped[row[0]].append(row[1:])
     return [_summed(grouped.get(number, [])) for number in range(len(requests))]
@@ -64,6 +70,82 @@ def _summed(rows: list[tuple[Any, ...]]) -> Window:
         latency=merge_blobs((bytes(row[7]), bytes(row[8]), *row[9:13]) for row in rows),
         newest_at=float(max(columns[6])),
     )
+
+
+def measures(requests: Sequence[MeasureRequest]) -> list[tuple[Measure, Measure]]:
+    """For each request, in their order: all of its slots, and its latest stretch alone. One query for any number.
+
+    ValueError when a stored histogram is damaged.
+    """
+    if not requests:
+        return []
+    columns: list[Any] = [
+        list(range(len(requests))),
+        [wanted.endpoint for wanted in requests],
+        [wanted.variant for wanted in requests],
+        [",".join(wanted.routes) for wanted in requests],
+        [wanted.first_period for wanted in requests],
+        [wanted.recent_period for wanted in requests],
+        [wanted.recent_since for wanted in requests],
+    ]
+    query = """
+        SELECT r.number, s.period = r.recent_period AND s.slot_at >= r.recent_since,
+               s.total, s.client_4xx, s.model_error + s.timeout + s.other_5xx, extract(epoch FROM s.updated_at)::float8,
+               s.indexes, s.counts, s.zero
+        FROM unnest(%s::int[], %s::text[], %s::text[], %s::text[], %s::int8[], %s::int8[], %s::int8[])
+          AS r(number, endpoint, variant, routes, first_period, recent_period, recent_since)
+        JOIN telemetry_slot s ON s.endpoint = r.endpoint AND s.variant = r.variant
+         AND s.route = ANY(string_to_array(r.routes, ',')) AND s.period >= r.first_period
+        """
+    with connection.cursor() as cursor:
+        cursor.execute(query, columns)
+        rows = cursor.fetchall()
+    if not rows:
+        return [(Measure(), Measure())] * len(requests)
+    return _measured(requests, list(zip(*rows, strict=True)))
+
+
+def _measured(requests: Sequence[MeasureRequest], columns: Sequence[Sequence[Any]]) -> list[tuple[Measure, Measure]]:
+    """Sum slots (columns as ``measures`` reads them) into their requests: twice as many places, the odd ones recent."""
+    latencies = Latencies(columns[6], columns[7], columns[8])
+    is_recent = np.array(columns[1], bool)
+    whole = 2 * np.array(columns[0], np.int64)
+
+    def sums(values: npt.NDArray[np.int64]) -> list[int]:
+        found = np.zeros(2 * len(requests), np.int64)
+        np.add.at(found, whole, values)
+        np.add.at(found, whole[is_recent] + 1, values[is_recent])
+        return list(map(int, found))
+
+    total, client_4xx, bad = (sums(np.array(columns[place], np.int64)) for place in (2, 3, 4))
+    timed = sums(latencies.totals())
+    limits = {
+        limit: [sums(counts) for counts in latencies.over(limit)] for limit in {x for r in requests for x in r.limits}
+    }
+    newest = np.full(2 * len(requests), -np.inf)
+    np.maximum.at(newest, whole, np.array(columns[5], np.float64))
+
+    def measure(number: int, place: int) -> Measure:
+        over = {limit: CountOver(limits[limit][0][place], limits[limit][1][place]) for limit in requests[number].limits}
+        at = float(newest[2 * number])
+        newest_at = at if at > -np.inf else None
+        return Measure(total[place], client_4xx[place], bad[place], timed[place], over, newest_at)
+
+    return [(measure(number, 2 * number), measure(number, 2 * number + 1)) for number in range(len(requests))]
+
+
+def tallies(requests: Sequence[WindowRequest]) -> list[Tally]:
+    """How many requests each window holds, in their order, summed by the database. One query for any number."""
+    if not requests:
+        return []
+    query = f"""
+        SELECT r.number, sum(s.total)::int8, sum(s.client_4xx)::int8, extract(epoch FROM max(s.updated_at))::float8
+        {_FROM_WINDOWS} GROUP BY 1
+        """  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(query, _columns(requests))
+        found = {number: Tally(*facts) for number, *facts in cursor.fetchall()}
+    return [found.get(number, Tally()) for number in range(len(requests))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,3 +226,16 @@ def test_every_move_is_audited_with_its_reason(stage: Stage) -> None:
     assert told[0] == ("rollout.created", "Alice")
     assert told[-1] == ("rollout.transitioned", "Alice")
     assert len(told) == 1 + len(stage.history(rollout))
+
+
+def test_the_same_plan_is_not_queued_twice(stage: Stage) -> None:
+    stage.start(stage.version("1.1.0"))
+    stage.run(5)
+    next_one = stage.version("1.2.0")
+    queued = stage.start(next_one, supersede="queue")
+    with pytest.raises(Conflict, match=queued.pk) as refused:
+        stage.start(next_one, supersede="queue")
+    assert (refused.value.code, refused.value.extra["rollout"]) == ("already_queued", queued.pk)
+    assert Rollout.objects.count() == 2
+    stage.command(queued, "abort")
+    assert stage.start(next_one, supersede="queue").phase == "pending"

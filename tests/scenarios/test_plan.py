@@ -16,8 +16,9 @@ from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from apps.registry.models import ModelVersion
 from apps.rollouts.domain.plan import Step, StepKind
 from apps.rollouts.models import Rollout
-from apps.rollouts.services.observe import rollouts_look, rollouts_read
+from apps.rollouts.services.observe import rollouts_look
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
+from apps.rollouts.services.rows import rollouts_read
 from apps.targets.services.freeze import freeze_create
 from tests.fakes.targets import ALICE
 from tests.scenarios.stage import Stage, open_stage

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from apps.kernel.clock import set_clock
@@ -229,3 +231,13 @@ def test_two_workers_at_one_endpoint_apply_its_plan_once() -> None:
     assert any(result == [True] for _, result in threads)
     assert {plan.generation for _, plan in site.world.applied} == {1}
     assert site.reload().applied_generation == 1
+
+
+def test_what_is_due_is_found_by_an_index_also_after_a_failed_apply() -> None:
+    make_site()
+    rows = Endpoint.objects.filter(reconcile_due_at__lte=Now()).exclude(
+        applied_generation=F("generation"), apply_error=""
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "endpoint_due" in rows.order_by("reconcile_due_at").explain()

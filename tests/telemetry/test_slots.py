@@ -13,9 +13,18 @@ from django.db import connection, connections
 
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.batch import SlotBatch, parse_batch
+from apps.telemetry.domain.measure import Measure, MeasureRequest
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.models import Slot, Source
-from apps.telemetry.selectors import newest_arrival, series, split_counts, split_counts_many, windows
+from apps.telemetry.selectors import (
+    measures,
+    newest_arrival,
+    series,
+    split_counts,
+    split_counts_many,
+    tallies,
+    windows,
+)
 from apps.telemetry.services.slots import slots_add
 
 SLOT = int(time.time()) // 10 * 10
@@ -166,3 +175,51 @@ def test_racing_writers_of_one_slot_lose_nothing() -> None:
     assert not faults
     assert windows([WindowRequest("late-arrival", "v1-0-0")])[0].total == 4 * 15 * 2
     assert connection.vendor == "postgresql"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 0.05, 0.1, 0.3, 0.5, 1e12])
+def test_measures_agree_with_the_merged_histograms_of_the_same_windows(limit: float) -> None:
+    draw = np.random.default_rng(3)
+    for seq, (period, slot, variant) in enumerate(
+        (period, SLOT - 10 * place, variant)
+        for period in (1, 2, 3)
+        for place in range(4)
+        for variant in ("v1-0-0", "v1-1-0")
+    ):
+        spread = [0.0, *draw.lognormal(-2, 1, int(draw.integers(1, 40)))]
+        wired = wire(spread, slot=slot, period=period, good=len(spread) - 1, model_error=1)
+        slots_add([batch(seq + 1, wired, variant=variant)])
+    asked = [
+        MeasureRequest("late-arrival", "v1-1-0", 2, 3, SLOT - 10, (limit, 0.2)),
+        MeasureRequest("late-arrival", "v9-9-9", 1, 1, 0, (limit,)),
+        MeasureRequest("late-arrival", "v1-0-0", 1, 1),
+    ]
+    found = measures(asked)
+    for wanted, (whole, recent) in zip(asked, found, strict=True):
+        same = (wanted.endpoint, wanted.variant, wanted.routes)
+        windowed = windows(
+            [
+                WindowRequest(*same, first_period=wanted.first_period),
+                WindowRequest(*same, wanted.recent_period, wanted.recent_period, wanted.recent_since),
+            ]
+        )
+        for measured, window in zip((whole, recent), windowed, strict=True):
+            counts = (measured.total, measured.bad, measured.judged, measured.timed)
+            assert counts == (window.total, window.bad, window.judged, window.latency.total)
+            for each in wanted.limits if window.total else ():
+                assert measured.over[each] == window.latency.count_over(each)
+        assert whole.newest_at == windowed[0].newest_at
+    assert found[1] == (Measure(over=found[1][0].over), Measure(over=found[1][1].over))
+
+
+@pytest.mark.django_db
+def test_tallies_agree_with_windows_and_a_damaged_slot_is_named() -> None:
+    slots_add([batch(1, wire([0.1, 0.2], good=1, client_4xx=1), wire([0.3], period=2))])
+    asked = [WindowRequest("late-arrival", "v1-0-0"), WindowRequest("late-arrival", "v1-0-0", first_period=2)]
+    asked.append(WindowRequest("late-arrival", "v1-0-0", ("probe",)))
+    for tally, window in zip(tallies(asked), windows(asked), strict=True):
+        assert (tally.total, tally.judged, tally.newest_at) == (window.total, window.judged, window.newest_at)
+    Slot.objects.filter(period=2).update(counts=b"\x00")
+    with pytest.raises(ValueError, match="do not fit"):
+        measures([MeasureRequest("late-arrival", "v1-0-0", 1, 1)])

@@ -85,7 +85,7 @@ def test_it_follows_a_target_that_appears_goes_away_and_comes_back(agent: Runnin
             return observed is not None and observed.applied_generation == 1
 
         eventually(is_applied)
-        assert targets_answered_at([target.pk]).keys() == {target.pk}
+        eventually(lambda: targets_answered_at([target.pk]).keys() == {target.pk})
 
         agent.kill()
         eventually(lambda: row().observe_error)

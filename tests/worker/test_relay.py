@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
 import redis
+import structlog
 from celery import Celery
 from django.conf import settings
 from django.db import connection, transaction
@@ -16,7 +18,7 @@ from agent.testing import free_ports
 from apps.kernel.live import LIVE_CHANNEL, redis_client
 from apps.kernel.models import OutboxEntry
 from apps.kernel.services.outbox import enqueue_task, publish_live
-from worker.app import app
+from worker.app import _bind, _unbind, app
 from worker.config import celery_config
 from worker.observing import relay
 from worker.transports import BrokerAway, Resting, task_transport, transports
@@ -51,6 +53,29 @@ def test_a_task_reaches_its_queue_by_name() -> None:
     message = orjson.loads(redis_client().lindex("rollouts", 0))  # type: ignore[arg-type]
     assert message["headers"]["task"] == "targets.reconcile"
     assert OutboxEntry.objects.count() == 0
+
+
+def test_the_id_of_the_request_that_asked_for_a_task_goes_with_it_and_is_no_argument() -> None:
+    with structlog.contextvars.bound_contextvars(request_id="req-12345678"):
+        ask_for_a_task()
+    assert relay(transports(app)) == 1
+    message = orjson.loads(redis_client().lindex("rollouts", 0))  # type: ignore[arg-type]
+    assert message["headers"]["request_id"] == "req-12345678"
+    assert orjson.loads(base64.b64decode(message["body"]))[1] == {"endpoint_id": "ep_1"}
+
+
+def test_a_task_that_runs_binds_the_request_it_was_asked_for_in() -> None:
+    from celery.app.task import Context
+
+    class Running:
+        name = "targets.reconcile"
+        request = Context({"id": "task-1", "headers": {}, "request_id": "req-12345678"})
+
+    _bind(task_id="task-1", task=Running(), kwargs={})
+    try:
+        assert structlog.contextvars.get_contextvars()["request_id"] == "req-12345678"
+    finally:
+        _unbind()
 
 
 def test_a_live_frame_reaches_every_subscriber_with_its_channel() -> None:

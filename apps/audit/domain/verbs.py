@@ -19,5 +19,6 @@ VERBS: dict[str, str] = {
     "freeze.created": "set a freeze window on {subject}",
     "freeze.removed": "lifted a freeze window on {subject}",
     "rollout.created": "planned {subject}",
+    "rollout.command_kept": "asked for a command that the engine could not carry out yet: {subject}",
     "rollout.transitioned": "moved {subject}",
 }

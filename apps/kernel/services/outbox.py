@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+import structlog
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -13,6 +15,14 @@ from django.db.models.functions import Now
 from apps.kernel.models import OutboxEntry
 
 NOTIFY_CHANNEL = "pilothouse_outbox"
+REQUEST_ID = "_request_id"
+"""Beside a task's arguments in its payload; the transport takes it out and sends it as a header."""
+
+_INSERT = """
+    INSERT INTO kernel_outboxentry (topic, name, payload, attempts, last_error)
+    SELECT topic, name, payload::jsonb, 0, '' FROM unnest(%s::text[], %s::text[], %s::text[]) AS m(topic, name, payload)
+ RETURNING pg_notify(%s, '')
+"""
 
 
 class Deliver(Protocol):
@@ -21,22 +31,36 @@ class Deliver(Protocol):
     def __call__(self, name: str, payload: Mapping[str, Any]) -> None: ...
 
 
-def _add(topic: str, name: str, payload: Mapping[str, Any]) -> None:
+def _add(messages: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Messages of (topic, name, payload), one statement. A listening relay is woken by the commit."""
     if not connection.in_atomic_block:
         raise RuntimeError("the outbox is written in the transaction of its cause")
-    OutboxEntry.objects.create(topic=topic, name=name, payload=dict(payload))
+    topics, names, payloads = zip(*messages, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
+        cursor.execute(_INSERT, [list(topics), list(names), [_json(payload) for payload in payloads], NOTIFY_CHANNEL])
+
+
+def _json(payload: Mapping[str, Any]) -> str:
+    return json.dumps(dict(payload))
 
 
 def enqueue_task(task_name: str, **kwargs: Any) -> None:
-    """Ask for a Celery task by name once the surrounding transaction commits."""
-    _add("task", task_name, kwargs)
+    """Ask for a Celery task by name once the surrounding transaction commits.
+
+    The id of the request (or of the task) that asks goes with it, so that its log lines can be found together.
+    """
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    _add([("task", task_name, {**kwargs, REQUEST_ID: str(request_id)} if request_id else kwargs)])
 
 
 def publish_live(channel: str, *, id: str, revision: int, **state: Any) -> None:  # noqa: A002
     """Tell open pages that ``id`` has a new revision; they refetch, the frame carries no truth of its own."""
-    _add("live", channel, {"id": id, "revision": revision, **state})
+    publish_many([(channel, {"id": id, "revision": revision, **state})])
+
+
+def publish_many(frames: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """``publish_live`` of several (channel, ``{"id", "revision", …}``) at once."""
+    _add([("live", channel, frame) for channel, frame in frames])
 
 
 def outbox_deliver(transports: Mapping[str, Deliver], *, limit: int = 200) -> int:

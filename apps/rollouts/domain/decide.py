@@ -190,7 +190,7 @@ def _shifting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
 
 def _not_applied(state: RolloutState, seen: Seen) -> str | None:
     if seen.route.error:
-        return f"the gateway refused the route: {seen.route.error}"
+        return f"the target was told and did not take it: {seen.route.error}"
     if not seen.route.is_applied:
         return f"the target has not applied it yet: {seen.route.mismatch}"
     if not seen.candidate.is_ready:
@@ -269,7 +269,7 @@ def _not_back(state: RolloutState, seen: Seen) -> str | None:
     if seen.target_error:
         return f"{stable} is wanted at 100 %, the target does not answer ({seen.target_error})"
     if seen.route.error:
-        return f"the gateway refused the route back: {seen.route.error}"
+        return f"the target was told to go back and did not take it: {seen.route.error}"
     if not seen.route.is_applied:
         return f"the target has not gone back yet: {seen.route.mismatch}"
     if not seen.stable.is_ready:

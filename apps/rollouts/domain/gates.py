@@ -34,15 +34,9 @@ def gate_key(spec: GateSpec) -> str:
     return spec.metric.value if spec.threshold_seconds is None else f"{spec.metric.value}:{spec.threshold_seconds:g}"
 
 
-def specs_of(plan: Plan) -> list[GateSpec]:
-    """Every guardrail and gate of the plan, each once."""
-    every = [*plan.guardrails, *(gate for step in plan.steps for gate in step.gates)]
-    return list(dict.fromkeys(every))
-
-
 def alpha_of(plan: Plan) -> float:
     """The two-sided alpha of one gate: FALSE_ALARM on each side, divided by how many are judged."""
-    judged = sum(1 for spec in specs_of(plan) if spec.metric is not Metric.TELEMETRY_AGE)
+    judged = sum(1 for spec in plan.specs if spec.metric is not Metric.TELEMETRY_AGE)
     return 2 * FALSE_ALARM / max(1, judged)
 
 

@@ -94,6 +94,12 @@ class Plan:
     declared_downtime: bool = False
     profile: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    specs: tuple[GateSpec, ...] = field(init=False, repr=False, compare=False)
+    """Every guardrail and gate, each once: follows from the others, kept because every look asks for it many times."""
+
+    def __post_init__(self) -> None:
+        every = [*self.guardrails, *(gate for step in self.steps for gate in step.gates)]
+        object.__setattr__(self, "specs", tuple(dict.fromkeys(every)))
 
     @property
     def plan_hash(self) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from apps.rollouts.domain.decide import decide
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
-from apps.rollouts.services.observe import rollouts_look, rollouts_read
+from apps.rollouts.services.failed import OUTAGES
+from apps.rollouts.services.observe import rollouts_look
 from apps.rollouts.services.record import findings_json
+from apps.rollouts.services.rows import rollouts_read
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,15 @@ def rollout_current(rollout: Rollout) -> Current:
     stored = Current(rollout.reason, list(rollout.findings))
     if Phase(rollout.phase) in TERMINAL or rollout.phase == Phase.ROLLING_BACK:
         return stored
-    looks = rollouts_look(rollouts_read([rollout.pk]))
-    if not looks or looks[0].rollout.revision != rollout.revision:
+    try:
+        looks = rollouts_look(rollouts_read([rollout.pk]))
+        if not looks or looks[0].rollout.revision != rollout.revision:
+            return stored
+        look = looks[0]
+        return Current(decide(look.state, look.seen).reason, findings_json(look.state, look.seen))
+    except OUTAGES:
+        raise
+    except Exception:
+        # the engine's own looks fail too and say so in ``look_error``; a page must not, it is where that is read
+        log.exception("look_failed", rollout=rollout.pk)
         return stored
-    look = looks[0]
-    return Current(decide(look.state, look.seen).reason, findings_json(look.state, look.seen))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from django.db import connection, transaction
 
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
+from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused, Unavailable
 from apps.kernel.services.outbox import enqueue_task
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.decide import decide
@@ -21,9 +22,11 @@ from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.domain.strategies import STANDARD
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
-from apps.rollouts.services.observe import Look, rollouts_look, rollouts_read
+from apps.rollouts.services.failed import OUTAGES, command_keep, look_failed
+from apps.rollouts.services.observe import Look, rollouts_look
 from apps.rollouts.services.plan import RolloutPlan, plan_refuse, rollout_plan
 from apps.rollouts.services.record import rollout_publish, transition_record
+from apps.rollouts.services.rows import rollouts_read
 
 SUPERSEDE = ("reject", "queue", "replace")
 SAFE = frozenset({Command.ABORT, Command.ROLL_BACK, Command.SUPERSEDE})
@@ -43,14 +46,16 @@ def rollout_start(
     expected_plan_hash: str | None = None,
     supersede: str = "reject",
     note: str = "",
+    planned: RolloutPlan | None = None,
 ) -> Rollout:
-    """Plan, refuse or accept; the rollout begins with its first tick. Not in a transaction (reads the artifact).
+    """Plan, refuse or accept; the rollout begins with its first tick. Not in a transaction (reads the artifact), unless
+    ``planned`` brings what ``rollout_plan`` made of the same arguments a moment ago.
 
     Raises NotFound, InvalidInput (fields of the plan), PolicyRefused, Conflict ``endpoint_busy`` and ``plan_changed``.
     """
     if supersede not in SUPERSEDE:
         raise InvalidInput.at("/supersede", "unknown", f"{supersede!r} is none of {', '.join(SUPERSEDE)}.")
-    planned = rollout_plan(
+    planned = planned or rollout_plan(
         endpoint_id=endpoint_id,
         version_id=version_id,
         strategy=strategy,
@@ -81,22 +86,24 @@ def rollout_command(
     expected_revision: int | None = None,
     expected_step: int | None = None,
     reason: str = "",
+    planned: RolloutPlan | None = None,
 ) -> Rollout:
     """Carry out pause, resume, promote, abort, roll_back or retry; returns the rollout as it is then.
 
     ``retry``, and ``roll_back`` of a promoted rollout, return a new one. abort and roll_back look at no revision,
-    steal the lease and are repeated until they win. Raises NotFound, InvalidInput, Conflict (``stale_revision`` with
+    steal the lease and are repeated until they win. ``planned``: what ``command_plan`` made, for a caller who is in a
+    transaction by now. Raises NotFound, InvalidInput, Conflict (``stale_revision`` with
     the current revision, step and phase; the phase's own refusals), PolicyRefused.
     """
     rollout = rollout_get(rollout_id)
     if command == "retry":
         _check_fresh(rollout, expected_revision, expected_step)
-        return rollout_retry(actor=actor, rollout=rollout, note=reason)
+        return rollout_retry(actor=actor, rollout=rollout, note=reason, planned=planned)
     if command not in set(Command) or command == Command.SUPERSEDE:
         raise InvalidInput.at("/command", "unknown_command", f"{command!r} is no command of a rollout.")
     asked = Command(command)
     if asked is Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
-        return _roll_back_promoted(actor, rollout, reason)
+        return _roll_back_promoted(actor, rollout, reason, planned)
     request = Request(asked, actor.label, reason)
     if asked not in SAFE:
         _require(expected_revision, expected_step)
@@ -107,10 +114,38 @@ def rollout_command(
     return rollout_get(rollout_id)
 
 
-def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "") -> Rollout:
+def command_plan(*, rollout_id: str, command: str) -> RolloutPlan | None:
+    """The plan of the new rollout that ``command`` would start, None where it starts none.
+
+    Reads the artifact, so it runs before the transaction of ``rollout_command``, which then reads nothing. Raises
+    NotFound.
+    """
+    rollout = rollout_get(rollout_id)
+    if command == "retry" and _can_retry(rollout):
+        return _plan_again(rollout)
+    if command == Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
+        return rollout_plan(**_way_back(rollout))
+    return None
+
+
+def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: RolloutPlan | None = None) -> Rollout:
     """A new attempt with the same plan, counted from zero. Raises Conflict unless the old one ended without success."""
-    if rollout.phase not in TERMINAL or rollout.phase == Phase.PROMOTED:
+    if not _can_retry(rollout):
         raise Conflict("cannot_retry", f"Nothing to retry while {rollout.phase}.", extra=_where(rollout))
+    planned = planned or _plan_again(rollout)
+    plan_refuse(planned)
+    with transaction.atomic():
+        _one_at_a_time(planned.endpoint.pk)
+        fresh = _create(actor, planned, note or rollout.note, retry_of=rollout)
+        _make_way(actor, fresh, "reject")
+    return rollout_get(fresh.pk)
+
+
+def _can_retry(rollout: Rollout) -> bool:
+    return rollout.phase in TERMINAL and rollout.phase != Phase.PROMOTED
+
+
+def _plan_again(rollout: Rollout) -> RolloutPlan:
     plan = Plan.from_json(rollout.plan)
     planned = rollout_plan(
         endpoint_id=rollout.endpoint_id,
@@ -120,16 +155,21 @@ def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "") -> Rollout:
         steps=plan.steps,
         guardrails=plan.guardrails,
     )
-    planned = replace(planned, plan=plan)
-    plan_refuse(planned)
-    with transaction.atomic():
-        _one_at_a_time(planned.endpoint.pk)
-        fresh = _create(actor, planned, note or rollout.note, retry_of=rollout)
-        _make_way(actor, fresh, "reject")
-    return rollout_get(fresh.pk)
+    return replace(planned, plan=plan)
 
 
-def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str) -> Rollout:
+def _way_back(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "endpoint_id": rollout.endpoint_id,
+        "version_id": rollout.stable_version_id,
+        "strategy": "blue_green",
+        "steps": (Step.full(),),
+        "guardrails": (),
+        "supersede": "replace",
+    }
+
+
+def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: RolloutPlan | None) -> Rollout:
     """Back to the version before, as a rollout of its own: its processes are gone and must come up and be ready."""
     endpoint = rollout.endpoint
     if endpoint.stable_version_id != rollout.candidate_version_id:
@@ -138,16 +178,8 @@ def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str) -> Rollout:
             "not_stable_any_more", f"{endpoint.name} serves {now_stable} by now; start a rollout from there.",
             extra=_where(rollout),
         )  # fmt: skip
-    return rollout_start(
-        actor=actor,
-        endpoint_id=endpoint.pk,
-        version_id=rollout.stable_version_id,
-        strategy="blue_green",
-        steps=(Step.full(),),
-        guardrails=(),
-        note=reason or f"back from {rollout.candidate_version.semver}",
-        supersede="replace",
-    )
+    note = reason or f"back from {rollout.candidate_version.semver}"
+    return rollout_start(actor=actor, note=note, planned=planned, **_way_back(rollout))
 
 
 def _carry_out(
@@ -155,7 +187,15 @@ def _carry_out(
 ) -> None:
     is_safe = request.command in SAFE
     for _ in range(ATTEMPTS if is_safe else 1):
-        look = _look(rollout_id, request)
+        try:
+            look = _look(rollout_id, request)
+        except OUTAGES:
+            raise
+        except Exception as error:
+            if not is_safe:
+                raise _unseen(look_failed(rollout_id, error)) from error
+            command_keep(actor, rollout_id, request, error)
+            return
         if not is_safe:
             _check_fresh(look.rollout, expected_revision, expected_step)
         refusal = refusal_of(look.state, request.command)
@@ -172,9 +212,18 @@ def _carry_out(
     raise _stale(rollout_get(rollout_id))
 
 
+def _unseen(sentence: str) -> Unavailable:
+    return Unavailable(
+        "look_failed",
+        f"The engine failed at this rollout ({sentence}); nothing was changed. Abort and roll back are possible: they "
+        "are kept until it can look again.",
+        is_retryable=True,
+    )
+
+
 def _look(rollout_id: str, request: Request) -> Look:
     look = rollouts_look(rollouts_read([rollout_id]))[0]
-    return Look(look.rollout, look.state, look.seen.with_request(request))
+    return replace(look, seen=look.seen.with_request(request))
 
 
 def _create(actor: Actor, planned: RolloutPlan, note: str, retry_of: Rollout | None) -> Rollout:
@@ -223,6 +272,13 @@ def _make_way(actor: Actor, rollout: Rollout, supersede: str) -> None:
             f"{rollout.endpoint.name} is busy with {busy[0].pk} ({busy[0].phase}): wait, queue or replace.",
             extra={"rollout": busy[0].pk, "phase": busy[0].phase},
         )
+    twin = next((other for other in busy if _is_same(other, rollout)), None)
+    if supersede == "queue" and twin is not None:
+        raise Conflict(
+            "already_queued",
+            f"{twin.pk} waits at {rollout.endpoint.name} with this very plan already: watch it, or abort it first.",
+            extra={"rollout": twin.pk, "phase": twin.phase},
+        )
     if supersede == "replace":
         for other in busy:
             _carry_out(actor, other.pk, Request(Command.SUPERSEDE, actor.label, rollout.pk), None, None)
@@ -243,6 +299,12 @@ def _make_way(actor: Actor, rollout: Rollout, supersede: str) -> None:
             "note": rollout.note,
         },
     )
+
+
+def _is_same(waiting: Rollout, rollout: Rollout) -> bool:
+    """Whether ``waiting`` is queued already and would do what ``rollout`` would: the hash covers plan and versions."""
+    same = (rollout.candidate_version_id, rollout.plan_hash)
+    return waiting.phase == Phase.PENDING and (waiting.candidate_version_id, waiting.plan_hash) == same
 
 
 def _require(expected_revision: int | None, expected_step: int | None) -> None:

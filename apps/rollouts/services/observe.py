@@ -3,88 +3,68 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 
-import orjson
 from django.db import DatabaseError, transaction
 
 from apps.kernel.clock import now
-from apps.registry.selectors import drop_in_problems, versions_in_bulk
+from apps.kernel.stats.histogram import CountOver
+from apps.registry.selectors import drop_in_problems
 from apps.rollouts.domain.advance import remember
-from apps.rollouts.domain.gates import gate_key, specs_of
+from apps.rollouts.domain.gates import gate_key
 from apps.rollouts.domain.machine import ACTIVE, Phase
-from apps.rollouts.domain.plan import GateSpec, Metric, Plan
-from apps.rollouts.domain.state import Counts, Memo, Policy, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
+from apps.rollouts.domain.plan import Metric, Plan
+from apps.rollouts.domain.state import Counts, Policy, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
 from apps.rollouts.domain.stretch import SLOT_SECONDS, stretch_at
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.rows import Row
 from apps.targets.domain.driver import Observed, ObservedVariant
 from apps.targets.domain.plan import EndpointPlan
-from apps.targets.selectors import freeze_list, observed_of, plan_of, targets_in_bulk
-from apps.telemetry.domain.window import MEASURED, Window, WindowRequest
-from apps.telemetry.selectors import split_counts_many, windows
+from apps.targets.selectors import freeze_list
+from apps.telemetry.domain.measure import Measure, MeasureRequest, Tally
+from apps.telemetry.domain.window import WindowRequest
+from apps.telemetry.selectors import measures, split_counts_many, tallies
 
 WEIGHTED = ("weighted",)
 PROBES = ("probe",)
 LATELY_SECONDS = 300
-_EMPTY = Window()
-_NAMED = frozenset({"candidate", "candidate_recent", "candidate_weighted", "probes", "stable"})
+_NAMED = frozenset({"candidate_weighted", "probes", "stable"})
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """One rollout as it was seen: its row, and what ``decide`` gets."""
 
-    rollout: Rollout
+    row: Row
     state: RolloutState
     seen: Seen
 
-
-_UNREAD = ("signature", "input_constraints", "metrics", "params", "description", "status_message")
-
-
-def rollouts_read(ids: Iterable[str]) -> list[Rollout]:
-    """The rows with everything a look needs, three queries. Wide JSON that no look reads is left in the database.
-
-    Versions and targets are shared by many rollouts: read once each, not joined to every row.
-    """
-    found = list(Rollout.objects.filter(pk__in=list(ids)).select_related("endpoint"))
-    shown = {pk for one in found for pk in (one.stable_version_id, one.candidate_version_id)}
-    shown |= {one.endpoint.stable_version_id for one in found if one.endpoint.stable_version_id}
-    versions = versions_in_bulk(shown, unread=_UNREAD)
-    targets = targets_in_bulk({one.endpoint.target_id for one in found})
-    for one in found:
-        one.endpoint.target = targets[one.endpoint.target_id]
-        one.stable_version, one.candidate_version = versions[one.stable_version_id], versions[one.candidate_version_id]
-        if one.endpoint.stable_version_id is not None:
-            one.endpoint.stable_version = versions[one.endpoint.stable_version_id]
-    return found
+    @property
+    def rollout(self) -> Rollout:
+        return self.row.rollout
 
 
-def rollouts_look(rollouts: Sequence[Rollout]) -> list[Look]:
-    """What is known of each, in their order: stored observations, one query each for telemetry, freezes and queues."""
+def rollouts_look(rows: Sequence[Row]) -> list[Look]:
+    """What is known of each, in their order: stored observations, three queries for telemetry, one each for freezes
+    and queues."""
     moment = now()
     freezes = _Freezes(moment)
-    ahead = _ahead([rollout for rollout in rollouts if rollout.phase == Phase.PENDING])
-    found, telemetry_error = _windows([rollout for rollout in rollouts if rollout.phase != Phase.PENDING], moment)
+    ahead = _ahead([row.rollout for row in rows if row.rollout.phase == Phase.PENDING])
+    found, telemetry_error = _measured([row for row in rows if row.rollout.phase != Phase.PENDING], moment.timestamp())
     looks = []
-    for rollout in rollouts:
-        state = state_of(rollout)
-        own = found.get(rollout.pk, _Windows())
-        seen = replace(
-            _seen(rollout, state, moment.timestamp(), own, telemetry_error),
-            freeze=freezes.reason(rollout),
-            busy_with=ahead.get(rollout.pk, ""),
-            blocked=_blocked(rollout),
-        )
-        looks.append(Look(rollout, remember(state, seen), seen))
+    for row in rows:
+        rollout, state = row.rollout, state_of(row)
+        own = found.get(rollout.pk, _NOTHING)
+        seen = _seen(row, state, moment.timestamp(), own, telemetry_error, freezes.reason(rollout), ahead)
+        looks.append(Look(row, remember(state, seen), seen))
     return looks
 
 
-def state_of(rollout: Rollout) -> RolloutState:
+def state_of(row: Row) -> RolloutState:
     """The row as ``decide`` takes it. A pending rollout starts from whatever is stable when its turn comes."""
+    rollout = row.rollout
     stable = rollout.stable_version
     if rollout.phase == Phase.PENDING and rollout.endpoint.stable_version is not None:
         stable = rollout.endpoint.stable_version
@@ -95,7 +75,7 @@ def state_of(rollout: Rollout) -> RolloutState:
         phase=Phase(rollout.phase),
         step=rollout.step,
         revision=rollout.revision,
-        plan=_plan(orjson.dumps(rollout.plan)),
+        plan=row.plan,
         stable=stable.variant_key,
         candidate=rollout.candidate_version.variant_key,
         stable_version=stable.semver,
@@ -104,83 +84,99 @@ def state_of(rollout: Rollout) -> RolloutState:
         mirror_bp=rollout.mirror_bp,
         phase_started_at=rollout.phase_started_at.timestamp(),
         step_started_at=None if started is None else started.timestamp(),
-        memo=Memo.from_json(rollout.memo),
+        memo=row.memo,
     )
 
 
-@lru_cache(maxsize=4096)
-def _plan(stored: bytes) -> Plan:
-    return Plan.from_json(orjson.loads(stored))
-
-
 @dataclass(frozen=True, slots=True)
-class _Windows:
+class _Measured:
     """``splits``: requests by weight in the current period, per variant."""
 
-    candidate: Window = _EMPTY
-    candidate_recent: Window = _EMPTY
-    candidate_weighted: Window = _EMPTY
-    probes: Window = _EMPTY
-    stable: Window = _EMPTY
+    candidate: Measure = field(default_factory=Measure)
+    candidate_recent: Measure = field(default_factory=Measure)
+    candidate_weighted: Tally = field(default_factory=Tally)
+    probes: Tally = field(default_factory=Tally)
+    stable: Tally = field(default_factory=Tally)
     splits: Mapping[str, int] = field(default_factory=dict)
 
 
-def _windows(rollouts: Sequence[Rollout], moment: datetime) -> tuple[dict[str, _Windows], str]:
-    """What telemetry has of each, in two queries; an error in words when the store could not be read."""
-    wanted = [_requests(rollout, moment.timestamp()) for rollout in rollouts]
-    whole = [(one.endpoint.name, one.period) for one in rollouts]
+_NOTHING = _Measured()
+
+
+def _measured(rows: Sequence[Row], at: float) -> tuple[dict[str, _Measured], str]:
+    """What telemetry has of each, in three queries; an error in words when the store could not be read."""
+    wanted = [_tallied(row, at) for row in rows]
+    whole = [(row.rollout.endpoint.name, row.rollout.period) for row in rows]
     try:
         with transaction.atomic():  # a savepoint: a failed read must not spoil a caller's transaction
-            found = iter(windows([request for requests in wanted for request in requests.values()]))
+            judged = measures([_judged(row, at) for row in rows])
+            found = iter(tallies([request for requests in wanted for request in requests.values()]))
             splits = split_counts_many(whole)
     except DatabaseError as error:
         return {}, f"{type(error).__name__}: {error}"
-    answers: dict[str, _Windows] = {}
-    for rollout, requests, pair in zip(rollouts, wanted, whole, strict=True):
+    answers: dict[str, _Measured] = {}
+    for row, requests, pair, (candidate, recent) in zip(rows, wanted, whole, judged, strict=True):
         own = {name: next(found) for name in requests}
         split = {key: own.pop(key).total for key in list(own) if key not in _NAMED} or splits[pair]
-        answers[rollout.pk] = _Windows(**own, splits=split)
+        answers[row.rollout.pk] = _Measured(candidate, recent, **own, splits=split)
     return answers, ""
 
 
-def _requests(rollout: Rollout, at: float) -> dict[str, WindowRequest]:
-    """By the field of _Windows; by the variant's key where silence has spoilt the split that was counted before."""
-    name, first, period = rollout.endpoint.name, rollout.first_period, rollout.period
-    candidate, stable = rollout.candidate_version.variant_key, rollout.stable_version.variant_key
-    step_at = rollout.step_started_at
+def _judged(row: Row, at: float) -> MeasureRequest:
+    """All that the candidate served in this attempt, and in the latest stretch."""
+    rollout, step_at = row.rollout, row.rollout.step_started_at
     since = stretch_at(None if step_at is None else step_at.timestamp(), at).since
+    limits = tuple({spec.threshold_seconds: None for spec in row.plan.specs if spec.threshold_seconds is not None})
+    return MeasureRequest(
+        rollout.endpoint.name,
+        rollout.candidate_version.variant_key,
+        first_period=rollout.first_period,
+        recent_period=rollout.period,
+        recent_since=since or 0,
+        limits=limits,
+    )
+
+
+def _tallied(row: Row, at: float) -> dict[str, WindowRequest]:
+    """By the field of _Measured; by the variant's key where silence has spoilt the split that was counted before."""
+    rollout = row.rollout
+    name, period = rollout.endpoint.name, rollout.period
+    candidate, stable = rollout.candidate_version.variant_key, rollout.stable_version.variant_key
     # whether somebody calls needs the newest slots only: a day of them would be read at every look
-    lately = int(at) - LATELY_SECONDS - int(rollout.plan.get("drain_seconds", 0))
-    found = {
-        "candidate": WindowRequest(name, candidate, MEASURED, first_period=first),
-        "candidate_recent": WindowRequest(name, candidate, MEASURED, period, period, since),
-        "stable": WindowRequest(name, stable, WEIGHTED, since=lately),
-    }
+    lately = int(at) - LATELY_SECONDS - row.plan.drain_seconds
+    found = {"stable": WindowRequest(name, stable, WEIGHTED, since=lately)}
     is_probed = rollout.endpoint.target.no_traffic_policy == Policy.PROBE
     if is_probed or rollout.phase == Phase.ROLLING_BACK:
         found["candidate_weighted"] = WindowRequest(name, candidate, WEIGHTED, since=lately)
     if is_probed:
         found["probes"] = WindowRequest(name, candidate, PROBES, period, period)
-    clear = rollout.memo.get("clear_since")
+    clear = row.memo.clear_since
     if clear is not None:
-        clear = -int(-clear // SLOT_SECONDS) * SLOT_SECONDS  # whole slots after the silence
-        found |= {key: WindowRequest(name, key, WEIGHTED, period, period, clear) for key in (stable, candidate)}
+        whole = -int(-clear // SLOT_SECONDS) * SLOT_SECONDS  # whole slots after the silence
+        found |= {key: WindowRequest(name, key, WEIGHTED, period, period, whole) for key in (stable, candidate)}
     return found
 
 
-def _seen(rollout: Rollout, state: RolloutState, at: float, found: _Windows, telemetry_error: str) -> Seen:
-    endpoint, specs = rollout.endpoint, specs_of(state.plan)
-    observed, plan = observed_of(endpoint), plan_of(endpoint)
+def _seen(
+    row: Row,
+    state: RolloutState,
+    at: float,
+    found: _Measured,
+    telemetry_error: str,
+    freeze: str,
+    ahead: Mapping[str, str],
+) -> Seen:
+    endpoint = row.rollout.endpoint
     target_error = endpoint.observe_error
-    if endpoint.removed_at is not None or plan is None:
+    if endpoint.removed_at is not None or row.desired is None:
         target_error = f"endpoint {endpoint.name} was removed"
     return Seen(
         now=at,
         target_error=target_error,
         telemetry_error=telemetry_error,
-        route=_route(endpoint.apply_error, plan, observed, state),
-        stable=_variant(observed, state.stable),
-        candidate=_variant(observed, state.candidate),
+        route=_route(endpoint.apply_error, row.desired, row.observed, state),
+        stable=_variant(row.observed, state.stable),
+        candidate=_variant(row.observed, state.candidate),
         stable_traffic=Traffic(found.splits.get(state.stable, 0), 0, found.stable.newest_at, found.stable.newest_at),
         candidate_traffic=Traffic(
             weighted=found.splits.get(state.candidate, 0),
@@ -188,20 +184,28 @@ def _seen(rollout: Rollout, state: RolloutState, at: float, found: _Windows, tel
             newest_at=found.candidate.newest_at,
             weighted_newest_at=found.candidate_weighted.newest_at,
         ),
-        counts=tuple(_counts(specs, found.candidate)),
-        recent_counts=tuple(_counts(specs, found.candidate_recent)),
+        counts=_counts(state.plan, found.candidate),
+        recent_counts=_counts(state.plan, found.candidate_recent),
         policy=Policy(endpoint.target.no_traffic_policy),
+        freeze=freeze,
+        busy_with=ahead.get(row.rollout.pk, ""),
+        blocked=_blocked(row.rollout),
     )
 
 
-def _counts(specs: Sequence[GateSpec], window: Window) -> Iterable[Counts]:
-    keys: dict[str, GateSpec] = {gate_key(spec): spec for spec in specs if spec.metric is not Metric.TELEMETRY_AGE}
-    for key, spec in keys.items():
-        if spec.metric is Metric.SLOW_SHARE and spec.threshold_seconds is not None:
-            over = window.latency.count_over(spec.threshold_seconds)
-            yield Counts(key, over.surely, over.possibly, window.latency.total)
+def _counts(plan: Plan, measured: Measure) -> tuple[Counts, ...]:
+    """One for each key that the plan's gates read; a candidate without a slot has all of them, at zero."""
+    found = {}
+    for spec in plan.specs:
+        key = gate_key(spec)
+        if spec.metric is Metric.TELEMETRY_AGE or key in found:
+            continue
+        if spec.threshold_seconds is not None:
+            over = measured.over.get(spec.threshold_seconds, CountOver(0, 0))
+            found[key] = Counts(key, over.surely, over.possibly, measured.timed)
         else:
-            yield Counts(key, window.bad, window.bad, window.judged)
+            found[key] = Counts(key, measured.bad, measured.bad, measured.judged)
+    return tuple(found.values())
 
 
 def _variant(observed: Observed | None, key: str) -> VariantSeen:

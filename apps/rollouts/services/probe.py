@@ -16,8 +16,8 @@ import structlog
 
 from apps.registry.services.example import example_body
 from apps.rollouts.domain.probing import PROBES, is_probe_due, plausible_row
-from apps.rollouts.services.observe import rollouts_look, rollouts_read
-from apps.targets.selectors import observed_of
+from apps.rollouts.services.observe import rollouts_look
+from apps.rollouts.services.rows import rollouts_read
 
 if TYPE_CHECKING:
     from apps.registry.models import ModelVersion
@@ -43,7 +43,7 @@ def rollout_probe(rollout_id: str) -> int:
     is_wanted = is_probe_due(unasked, look.seen)
     if not is_wanted or asked is None or look.seen.now - asked > FRESH_SECONDS:
         return 0
-    observed = observed_of(look.rollout.endpoint)
+    observed = look.row.observed
     if observed is None or not observed.address:
         return 0
     version = look.rollout.candidate_version

@@ -15,7 +15,7 @@ from apps.kernel import verdicts
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.canonical import canonical_json, sha256_of
 from apps.kernel.errors import Conflict
-from apps.kernel.services.outbox import enqueue_task, publish_live
+from apps.kernel.services.outbox import enqueue_task, publish_many
 from apps.kernel.stats import bernoulli, binomial
 from apps.rollouts.domain import advance as advance_module
 from apps.rollouts.domain import commands, forward, gates, machine, plan, sight, split, state, stretch
@@ -27,8 +27,8 @@ from apps.rollouts.domain.state import RolloutState, Seen
 from apps.rollouts.domain.wanted import Wanted, wanted
 from apps.rollouts.models import Rollout, Transition
 from apps.rollouts.services.observe import Look
+from apps.rollouts.services.rows import look_is_good
 from apps.targets.domain.plan import EndpointPlan, Role, VariantSpec
-from apps.targets.selectors import plan_of
 from apps.targets.services.desire import endpoint_desire
 from apps.targets.services.lease import lease_release, lease_take
 from apps.targets.services.variants import variant_of
@@ -89,7 +89,15 @@ def transition_record(
         if error.code == "endpoint_moved":
             return None  # the lease changed hands or the plan moved: look again
         raise
-    return Recorded(after, desired.generation if desired else None)
+    return Recorded(after, _to_apply(look, desired))
+
+
+def _to_apply(look: Look, desired: EndpointPlan | None) -> int | None:
+    """Its generation, unless the target has accepted this very plan already: then there is nothing to tell it."""
+    endpoint = look.rollout.endpoint
+    if desired is None or (desired.generation == endpoint.generation == endpoint.applied_generation):
+        return None
+    return desired.generation
 
 
 def _swap(look: Look, after: RolloutState, action: Action) -> bool:
@@ -106,6 +114,7 @@ def _swap(look: Look, after: RolloutState, action: Action) -> bool:
         "phase_started_at": at,
         "step_started_at": None if started is None else datetime.fromtimestamp(started, UTC),
         "due_at": at,
+        **look_is_good(look.rollout),
     }
     if look.seen.request is None:
         # While it goes back nothing is judged: what was found before is the cause, and stays on the page.
@@ -150,7 +159,7 @@ def _desire(look: Look, after: RolloutState, action: Action, *, actor: Actor, ep
 
 def _variants(look: Look, wish: Wanted) -> list[VariantSpec]:
     """Variants that run already stay as they are but for their role; the candidate copies stable's size and limits."""
-    running = plan_of(look.rollout.endpoint)
+    running = look.row.desired
     known = {spec.key: spec for spec in running.variants} if running else {}
     stable = known.get(look.state.stable)
     stable_row = look.rollout.stable_version
@@ -226,9 +235,14 @@ def _store(
 
 def rollout_publish(rollout_id: str, endpoint_id: str, revision: int, endpoint_revision: int) -> None:
     """Tell open pages that this rollout moved; inside the transaction that moved it."""
-    publish_live(f"rollout:{rollout_id}", id=rollout_id, revision=revision)
-    publish_live(f"endpoint:{endpoint_id}", id=endpoint_id, revision=endpoint_revision)
-    publish_live("fleet", id=endpoint_id, revision=endpoint_revision)
+    endpoint = {"id": endpoint_id, "revision": endpoint_revision}
+    publish_many(
+        [
+            (f"rollout:{rollout_id}", {"id": rollout_id, "revision": revision}),
+            (f"endpoint:{endpoint_id}", endpoint),
+            ("fleet", endpoint),
+        ]
+    )
 
 
 def _waiting_behind(before: RolloutState, after: RolloutState, rollout: Rollout) -> list[str]:

@@ -16,11 +16,12 @@ from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.rollouts.domain.decide import decide, verdicts
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Action, Hold, Phase
 from apps.rollouts.domain.probing import is_probe_due
-from apps.rollouts.domain.state import Memo
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.failed import OUTAGES, asked_request, look_failed
 from apps.rollouts.services.faults import boundary
-from apps.rollouts.services.observe import Look, rollouts_look, rollouts_read
+from apps.rollouts.services.observe import Look, rollouts_look
 from apps.rollouts.services.record import findings_json, transition_record
+from apps.rollouts.services.rows import look_is_good, rollouts_read
 from apps.targets.services.freshness import targets_answered_at
 from apps.targets.services.lease import lease_release, lease_take
 from apps.targets.services.observe import endpoint_observe
@@ -32,13 +33,15 @@ CHUNK = 200
 LEASE_SECONDS = 5.0
 SOON, LATER = 1, 3
 """Seconds until the next look: guarded traffic soon, a rollout that only waits for its turn or a person later."""
+FAILED_LATER = 5
+"""Seconds until a rollout is tried again whose look ended in an error."""
 
 _CLAIM = """
-    UPDATE rollouts_rollout SET due_at = %(now)s + make_interval(secs => CASE WHEN phase = ANY(%(slow)s)
-                                                                       THEN %(later)s ELSE %(soon)s END)
+    UPDATE rollouts_rollout SET due_at = %(now)s + make_interval(secs =>
+           CASE WHEN look_error <> '' THEN %(failed)s WHEN phase = ANY(%(slow)s) THEN %(later)s ELSE %(soon)s END)
      WHERE id IN (SELECT id FROM rollouts_rollout WHERE phase = ANY(%(active)s) AND due_at <= %(now)s
                    ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
- RETURNING id
+ RETURNING id, look_error <> ''
 """
 _WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
 _SLOW = [Phase.PENDING.value, Phase.WAITING.value, Phase.PAUSED.value]
@@ -51,12 +54,14 @@ def tick_due(holder: str, limit: int = 5_000, seconds: float = 20.0) -> int:
     """
     looked, ends = 0, time.monotonic() + seconds
     while looked < limit and time.monotonic() < ends:
-        ids = _claim(min(CHUNK, limit - looked))
+        claimed = _claim(min(CHUNK, limit - looked))
         boundary("after_claim")
-        if not ids:
+        if not claimed:
             break
-        _tick_all(ids, holder)
-        looked += len(ids)
+        _tick_all([one for one, is_failed in claimed if not is_failed], holder)
+        for one in (one for one, is_failed in claimed if is_failed):
+            _tick_all([one], holder)  # apart: it must not make the others be read a second time
+        looked += len(claimed)
     return looked
 
 
@@ -66,7 +71,8 @@ def rollout_tick(rollout_id: str, holder: str) -> Action | None:
     return found[0] if found else None
 
 
-def _claim(limit: int) -> list[str]:
+def _claim(limit: int) -> list[tuple[str, bool]]:
+    """Ids of due rollouts, each with whether its last look failed."""
     values: dict[str, Any] = {
         "now": now(),
         "slow": _SLOW,
@@ -74,17 +80,50 @@ def _claim(limit: int) -> list[str]:
         "limit": limit,
         "soon": SOON,
         "later": LATER,
+        "failed": FAILED_LATER,
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
-        return [row[0] for row in cursor.fetchall()]
+        return [(row[0], row[1]) for row in cursor.fetchall()]
 
 
 def _tick_all(ids: Sequence[str], holder: str) -> list[Action]:
-    _refresh(ids)
-    looks = rollouts_look([rollout for rollout in rollouts_read(ids) if rollout.phase not in TERMINAL])
+    """Look at each; one that cannot be looked at stops no other, and says so in its row.
+
+    What is read for many at once fails for many at once: the halves are tried apart until the culprit is alone.
+    """
+    if not ids:
+        return []
+    try:
+        looks = _looks(ids)
+    except OUTAGES:
+        raise
+    except Exception as error:
+        log.exception("look_failed", rollouts=len(ids), first=ids[0])
+        if len(ids) == 1:
+            look_failed(ids[0], error)
+            return []
+        middle = len(ids) // 2
+        return [*_tick_all(ids[:middle], holder), *_tick_all(ids[middle:], holder)]
     boundary("after_observe")
-    return [_tick(look, holder) for look in looks]
+    return [action for look in looks if (action := _tick_one(look, holder)) is not None]
+
+
+def _looks(ids: Sequence[str]) -> list[Look]:
+    _refresh(ids)
+    looks = rollouts_look([row for row in rollouts_read(ids) if row.rollout.phase not in TERMINAL])
+    return [asked_request(look) if look.rollout.asked else look for look in looks]
+
+
+def _tick_one(look: Look, holder: str) -> Action | None:
+    try:
+        return _tick(look, holder)
+    except OUTAGES:
+        raise
+    except Exception as error:
+        log.exception("look_failed", rollouts=1, first=look.rollout.pk)
+        look_failed(look.rollout.pk, error)
+        return None
 
 
 def _refresh(ids: Sequence[str]) -> None:
@@ -128,15 +167,15 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
         _guarded(endpoint.pk, lambda: endpoint_reconcile(endpoint.pk, holder=holder))
     is_probing = is_probe_due(look.state, look.seen)
     memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
-    is_news = memo != Memo.from_json(rollout.memo)
+    is_news = memo != look.row.memo or bool(rollout.look_error) or rollout.asked is not None
     judged = verdicts(look.state, look.seen)
-    is_news |= bool(judged) and judged != [one["verdict"] for one in rollout.findings]
+    is_news |= bool(judged) and tuple(judged) != look.row.verdicts
     if not is_news and _gist(action.reason) == _gist(rollout.reason):
         return
     found = findings_json(look.state, look.seen) or rollout.findings
     with transaction.atomic():
         row = Rollout.objects.filter(pk=rollout.pk, phase=rollout.phase, revision=rollout.revision)
-        if row.update(memo=memo.to_json(), findings=found, reason=action.reason):
+        if row.update(memo=memo.to_json(), findings=found, reason=action.reason, **look_is_good(rollout)):
             publish_live(f"rollout:{rollout.pk}", id=rollout.pk, revision=rollout.revision)
             if is_probing:
                 enqueue_task("rollouts.probe", rollout_id=rollout.pk)

@@ -11,6 +11,7 @@ import httpx
 from django.conf import settings
 
 from apps.kernel.errors import DriverError, FieldError, InvalidInput
+from apps.kernel.roots import path_below
 from apps.targets.domain.driver import (
     Capabilities,
     Observed,
@@ -33,7 +34,10 @@ def connect(connection: Mapping[str, Any]) -> LocalDriver:
     url = connection.get("url") or f"http://127.0.0.1:{settings.PILOTHOUSE_AGENT_PORT}"
     if not str(url).startswith(("http://", "https://")):
         raise InvalidInput.at("/connection/url", "bad_url", f"{url!r} is not an http:// or https:// address.")
-    return LocalDriver(str(url), Path(connection.get("token_file") or settings.PILOTHOUSE_AGENT_TOKEN_FILE))
+    token_file = str(connection.get("token_file") or settings.PILOTHOUSE_AGENT_TOKEN_FILE)
+    return LocalDriver(
+        str(url), Path(path_below("/connection/token_file", token_file, setting="PILOTHOUSE_TOKEN_ROOTS"))
+    )
 
 
 class LocalDriver:

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, NotFound
-from apps.kernel.services.outbox import enqueue_task, publish_live
+from apps.kernel.services.outbox import enqueue_task, publish_many
 from apps.targets.domain.plan import EndpointPlan, Mirror, Route, VariantSpec
 from apps.targets.models import Endpoint
 from apps.targets.selectors import plan_of
@@ -55,9 +55,8 @@ def endpoint_desire(
     if before is not None and plan == before and not stable_moves:
         return before
     _store(endpoint, plan, epoch, stable_version_id if stable_moves else endpoint.stable_version_id)
-    revision = endpoint.revision + 1
-    publish_live(f"endpoint:{endpoint.pk}", id=endpoint.pk, revision=revision)
-    publish_live("fleet", id=endpoint.pk, revision=revision)
+    frame = {"id": endpoint.pk, "revision": endpoint.revision + 1}
+    publish_many([(f"endpoint:{endpoint.pk}", frame), ("fleet", frame)])
     if epoch is None:
         enqueue_task("targets.reconcile", endpoint_id=endpoint.pk)
     event_record(

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from apps.kernel.errors import DriverError, NotFound
-from apps.kernel.services.outbox import publish_live
+from apps.kernel.services.outbox import publish_many
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.extras import LogSource
 from apps.targets.domain.observed import divergence, observed_from_json, observed_to_json, without_vitals
@@ -85,8 +85,8 @@ def endpoint_publish(endpoint_id: str) -> None:
     """Tell open pages the endpoint's newest revision."""
     with transaction.atomic():
         revision = Endpoint.objects.values_list("revision", flat=True).get(pk=endpoint_id)
-        publish_live(f"endpoint:{endpoint_id}", id=endpoint_id, revision=revision)
-        publish_live("fleet", id=endpoint_id, revision=revision)
+        frame = {"id": endpoint_id, "revision": revision}
+        publish_many([(f"endpoint:{endpoint_id}", frame), ("fleet", frame)])
 
 
 def endpoint_logs(endpoint_id: str, variant: str, *, lines: int = 100) -> Sequence[str]:

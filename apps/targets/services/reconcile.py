@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import Enum, auto
 
 import structlog
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -127,24 +128,26 @@ def _catch_up(endpoint: Endpoint, epoch: int, error: StaleEpoch) -> None:
 def _store_success(endpoint: Endpoint, epoch: int) -> None:
     if endpoint.applied_generation == endpoint.generation and not endpoint.apply_error:
         return
-    changed = Endpoint.objects.filter(pk=endpoint.pk, lease_epoch=epoch).update(
-        applied_generation=endpoint.generation, apply_error="", apply_attempts=0, revision=F("revision") + 1
-    )
-    if changed:
-        endpoint_publish(endpoint.pk)
+    with transaction.atomic():
+        changed = Endpoint.objects.filter(pk=endpoint.pk, lease_epoch=epoch).update(
+            applied_generation=endpoint.generation, apply_error="", apply_attempts=0, revision=F("revision") + 1
+        )
+        if changed:
+            endpoint_publish(endpoint.pk)
 
 
 def _store_failure(endpoint: Endpoint, epoch: int, detail: str, *, is_retryable: bool) -> None:
     failures = endpoint.apply_attempts
     delay = timedelta(seconds=retry_delay_seconds(failures, is_retryable=is_retryable))
     is_news = endpoint.apply_error != detail
-    # not when desired anew meanwhile: the new plan is due at once, the old one's failure says nothing about it
-    changed = Endpoint.objects.filter(pk=endpoint.pk, lease_epoch=epoch, generation=endpoint.generation).update(
-        apply_error=detail,
-        apply_attempts=min(failures + 1, 1000),
-        reconcile_due_at=Now() + delay,
-        revision=F("revision") + (1 if is_news else 0),
-    )
+    with transaction.atomic():
+        # not when desired anew meanwhile: the new plan is due at once, the old one's failure says nothing about it
+        changed = Endpoint.objects.filter(pk=endpoint.pk, lease_epoch=epoch, generation=endpoint.generation).update(
+            apply_error=detail,
+            apply_attempts=min(failures + 1, 1000),
+            reconcile_due_at=Now() + delay,
+            revision=F("revision") + (1 if is_news else 0),
+        )
+        if changed and is_news:
+            endpoint_publish(endpoint.pk)
     log.warning("apply_failed", endpoint=endpoint.name, detail=detail, is_retryable=is_retryable, failures=failures + 1)
-    if changed and is_news:
-        endpoint_publish(endpoint.pk)
