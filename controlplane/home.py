@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import allows, declares
 from apps.kernel.clock import now
 from apps.registry.selectors import model_list
 from apps.rollouts.domain.machine import Phase
@@ -19,10 +19,10 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list
 from apps.rollouts.web.measures import Measured, measure_many
 from apps.rollouts.web.offers import offers_of
-from apps.rollouts.web.request import allows
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
 from apps.targets.web.health import Health, health_of
+from controlplane.templatetags.words import state_of
 
 WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
 FAILED_SHOWN_SECONDS = 3600
@@ -70,7 +70,7 @@ def fleet_rows(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "lines": sorted(lines, key=lambda line: (line.health.rank, line.endpoint.name)),
         "needs": needs,
-        "has_bad": any(need.state in {"bad", "rolling_back", "failed"} for need in needs),
+        "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
         "offers": offers_of(idle, models)[:12],
         "has_models": bool(models),
         "may_start": allows(request, "rollout.start"),
@@ -113,7 +113,9 @@ def _needs(lines: list[Line]) -> list[Need]:
                     "Look",
                 )
             )
-        if line.rollout is not None and line.rollout.phase in WAITS:
+        if line.rollout is not None and line.rollout.look_error:
+            needs.append(_engine_need(line.rollout))
+        elif line.rollout is not None and line.rollout.phase in WAITS:
             needs.append(_need_of(line.rollout, "Decide" if line.rollout.phase != Phase.ROLLING_BACK else "Watch"))
     since = now().timestamp() - FAILED_SHOWN_SECONDS
     ended = rollout_list(phase=f"{Phase.FAILED},{Phase.ROLLED_BACK}").filter(endpoint__removed_at=None)
@@ -121,6 +123,12 @@ def _needs(lines: list[Line]) -> list[Need]:
         if rollout.finished_at is not None and rollout.finished_at.timestamp() >= since:
             needs.append(_need_of(rollout, "See why"))  # noqa: PERF401 - one rule for the whole list reads better
     return needs
+
+
+def _engine_need(rollout: Rollout) -> Need:
+    title = f"{rollout.candidate_version.semver} on {rollout.endpoint.name}"
+    said = f"The engine fails at it, so no guardrail is judged; traffic stays as it is. {rollout.look_error}"
+    return Need("unknown", "engine error", title, said, "rollouts:detail", rollout.pk, "Look")
 
 
 def _need_of(rollout: Rollout, action: str) -> Need:

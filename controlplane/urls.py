@@ -5,14 +5,16 @@ from __future__ import annotations
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from controlplane import health, home
+from controlplane import health, home, palette
 
 urlpatterns = [
     path("", home.fleet, name="fleet"),
     path("_fleet/", home.fleet_rows, name="fleet_rows"),
+    path("_find/", palette.found, name="palette"),
     path("", include("apps.accounts.web.urls")),
     path("models/", include("apps.registry.web.urls")),
     path("endpoints/", include("apps.targets.web.urls")),
+    path("settings/", include("apps.targets.web.settings_urls")),
     path("rollouts/", include("apps.rollouts.web.urls")),
     path("api/v1/", include("controlplane.api_urls")),
     path("livez", health.livez, name="livez"),
@@ -20,3 +22,8 @@ urlpatterns = [
     path("metrics", health.metrics, name="metrics"),
     path("favicon.ico", RedirectView.as_view(url="/static/favicon.svg", permanent=True)),
 ]
+
+handler400 = "controlplane.faults.malformed"
+handler403 = "controlplane.faults.forbidden"
+handler404 = "controlplane.faults.unknown_address"
+handler500 = "controlplane.faults.broken"

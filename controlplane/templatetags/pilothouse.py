@@ -48,6 +48,12 @@ def thousands(value: float | None) -> str:
 
 
 @register.filter
+def rate(value: float) -> str:
+    """Requests a second: "32.8", "1,204"."""
+    return words.plain(value, 1 if value < 100 else 0)
+
+
+@register.filter
 def significant(value: Any) -> Any:
     """A metric's value with at most four decimals; what is no number stays as it is."""
     return words.plain(value, 4) if isinstance(value, float) else value

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.browser.steps import FLAGS, chromium_path, first_account
 from tests.stack import Stack, running_stack
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PASSWORD = "a long sentence for one test"
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +21,12 @@ def product() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
     # Playwright's loop runs in this thread until the block ends: for one module only, or every async test after it
     # would find a running loop. Django would refuse queries meanwhile; none are made, but the test database is set up.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
             yield browser
             browser.close()
     finally:
@@ -50,12 +38,7 @@ def signed_in(product: Stack, chromium: Browser, tmp_path_factory: pytest.TempPa
     """The first account, made by clicks from the one link that `make up` printed; answers a saved session."""
     context = chromium.new_context()
     page = context.new_page()
-    page.goto(product.link)
-    page.fill("input[name=username]", "ana")
-    page.fill("input[name=password]", PASSWORD)
-    page.fill("input[name=again]", PASSWORD)
-    page.get_by_role("button", name="Create the account").click()
-    page.wait_for_url(f"{product.web}/")
+    first_account(page, product.link)
     state = tmp_path_factory.mktemp("session") / "state.json"
     context.storage_state(path=state)
     context.close()

@@ -11,24 +11,12 @@ from collections import Counter
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.browser.steps import start_from_the_fleet
 from tests.stack import Stack, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(420)]
-
-
-def start_from_the_fleet(page: Page, version: str) -> None:
-    """Fleet -> "Roll out …" -> the wizard at the fast pace -> start; ends on the rollout's page."""
-    page.goto("/")
-    page.get_by_role("link", name=f"Roll out {version}", exact=True).first.click()
-    page.get_by_label("Pace").select_option("fast")
-    page.wait_for_load_state("networkidle")
-    page.get_by_role("button", name="Next: Guardrails").click()
-    page.get_by_role("button", name="Next: Plan").click()
-    expect(page.locator("main")).to_contain_text("The way back")
-    page.get_by_role("button", name="Next: Start").click()
-    page.get_by_role("button", name=f"Start the rollout of {version}").click()
-    page.wait_for_url(re.compile(r"/rollouts/ro_[0-9a-z]{26}/"))
 
 
 def serving_versions(product: Stack, requests: int = 40) -> Counter[str]:
@@ -84,12 +72,63 @@ def test_pausing_and_rolling_back_by_hand(page: Page, product: Stack) -> None:
     eventually(lambda: serving_versions(product) == {stable: 40}, seconds=15, what=f"all traffic back on {stable}")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/endpoints/late-arrival/", "/rollouts/", "/models/", "/models/late-arrival/", "/account/"]
+PAGES = (
+    "/",
+    "/endpoints/late-arrival/",
+    "/rollouts/",
+    "/models/",
+    "/models/late-arrival/",
+    "/account/",
+    "/settings/targets/",
+    "/settings/freezes/",
+    "/rollouts/new/?model=late-arrival&version=2.0.0&step=where",
+    "/rollouts/new/?model=late-arrival&version=1.1.1&endpoint=late-arrival&step=plan",
 )
-@pytest.mark.parametrize("width", [1440, 360])
-def test_no_page_is_wider_than_its_window(page: Page, path: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 800})
-    page.goto(path)
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_no_page_is_wider_than_its_window(page: Page) -> None:
+    wide = []
+    for path in PAGES:
+        page.goto(path)
+        for width in (1440, 800, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            try:  # charts follow a new width a moment later
+                page.wait_for_function(f"document.documentElement.scrollWidth <= {width}", timeout=10_000)
+            except PlaywrightTimeout:
+                wide.append((path, width, page.evaluate("document.documentElement.scrollWidth")))
+    assert wide == []
+
+
+def test_the_keyboard_alone_finds_goes_and_asks_for_help(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox")).to_be_focused()
+    page.keyboard.type("1.2 late")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("late-arrival 1.2.0")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/models/late-arrival/versions/1.2.0/"))
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.wait_for_url(re.compile("/settings/targets/"))
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/endpoints/late-arrival/"))
+
+
+def test_the_wizard_is_walked_by_keyboard_alone(page: Page) -> None:
+    page.goto("/rollouts/new/?model=late-arrival&version=1.1.1&endpoint=late-arrival&step=how")
+    for word in ("Next: Guardrails", "Next: Plan", "Next: Start"):
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent.trim()") == word:
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(f"step={word.removeprefix('Next: ').lower()}"))
+    expect(page.get_by_role("button", name="Start the rollout of 1.1.1")).to_be_enabled()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.kernel.clock import now
+from apps.rollouts.models import Rollout
 from tests.api.world import World
 from tests.web.conftest import Browser, report
 
@@ -21,6 +24,8 @@ PAGES = {
     "/rollouts/": 9,
     "/rollouts/?show=back": 9,
     "/rollouts/new/": 9,
+    "/settings/targets/": 8,
+    "/settings/freezes/": 8,
     "/rollouts/{rollout}/": 27,  # six of them look at the rollout as it is now
 }
 
@@ -134,3 +139,16 @@ def test_no_page_needs_an_inline_script(world: World, browser: Browser) -> None:
         assert f"'nonce-{nonce}'" in policy
         assert "onclick=" not in html
         assert "<script>" not in html
+
+
+@pytest.mark.parametrize("path", ["/", "/endpoints/late-arrival/", "/rollouts/", "/rollouts/{rollout}/"])
+def test_a_rollout_that_the_engine_fails_at_says_so_and_since_when(world: World, browser: Browser, path: str) -> None:
+    rollout = world.start()
+    alice = browser("alice")
+    assert "engine error" not in alice.get(path.format(rollout=rollout.pk)).content.decode()
+    Rollout.objects.update(look_error="KeyError: 'weight'", look_failed_at=now() - timedelta(minutes=7))
+    html = alice.get(path.format(rollout=rollout.pk)).content.decode()
+    assert "◇</i>engine error" in html
+    assert "KeyError: &#x27;weight&#x27;" in html
+    if path != "/rollouts/":
+        assert "7 min ago" in html

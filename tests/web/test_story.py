@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.kernel.verdicts import Verdict
-from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import Strategy
 from apps.rollouts.domain.strategies import build_plan
 from apps.rollouts.web.story import comparison, rail_of, sentence_of, stops_of, tiles_of
@@ -74,3 +74,10 @@ def test_shares_keep_enough_digits_to_be_told_from_nothing(share: float | None, 
 @pytest.mark.parametrize(("seconds", "said"), [(0.0004, "0.4 ms"), (0.512, "512 ms"), (12.4, "12.4 s"), (None, "–")])
 def test_latency_is_said_in_the_unit_that_fits(seconds: float | None, said: str) -> None:
     assert words.latency(seconds) == said
+
+
+@pytest.mark.parametrize("phase", sorted(TERMINAL))
+def test_nothing_is_now_or_later_on_a_rail_that_has_ended(phase: Phase) -> None:
+    plan = build_plan(Strategy.CANARY, profile="fast")
+    said = {stop.said for stop in rail_of(plan, phase, 1)}
+    assert said <= {"done", "ended here", "not reached"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 
@@ -71,8 +72,68 @@ def test_an_engineer_starts_exactly_the_plan_that_was_shown(world: World, browse
 def test_another_plan_than_the_one_shown_is_not_started(world: World, browser: Browser) -> None:
     answer = browser("alice").post("/rollouts/new/", {**DRAFT, "plan_hash": "sha256:" + "0" * 64})
     assert answer.status_code == 409
-    assert "no longer the plan that was shown" in answer.content.decode()
+    assert "the plan changed after you looked" in answer.content.decode()
+    assert "does not know which plan you saw" in answer.content.decode()
     assert not Rollout.objects.exists()
+
+
+def _shown(html: str) -> str:
+    found = re.search(r'name="shown_plan" value="([^"]+)"', html)
+    assert found is not None
+    return unescape(found.group(1))
+
+
+def test_what_changed_since_the_plan_was_shown_is_said_in_words_and_the_input_is_kept(
+    world: World, browser: Browser
+) -> None:
+    alice = browser("alice")
+    html = alice.get("/rollouts/new/", {**DRAFT, "step": "start"}).content.decode()
+    sent = {**DRAFT, "slow_ms": "400", "note": "OPS-7", "plan_hash": _hash(html), "shown_plan": _shown(html)}
+    answer = alice.post("/rollouts/new/", sent)
+    said = answer.content.decode()
+    assert answer.status_code == 409
+    assert "at most 1 % over 500 ms" in said
+    assert "at most 1 % over 400 ms" in said
+    assert "Guardrails" in said
+    assert "<b>Strategy</b>" not in said, "only what differs is listed"
+    assert 'name="note" value="OPS-7"' in said
+    again = alice.post("/rollouts/new/", {**sent, "plan_hash": _hash(said), "shown_plan": _shown(said)})
+    assert again.status_code == 302, "the second press starts the plan as it is now"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"strategy": "canary"}', "x" * 70_000])
+def test_a_shown_plan_that_is_none_is_no_reason_to_fail(world: World, browser: Browser, text: str) -> None:
+    sent = {**DRAFT, "plan_hash": "sha256:" + "0" * 64, "shown_plan": text}
+    answer = browser("alice").post("/rollouts/new/", sent)
+    assert answer.status_code == 409
+    assert "does not know which plan you saw" in answer.content.decode()
+
+
+def test_a_version_that_fits_nowhere_is_told_why_and_the_ways_on(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**DRAFT, "version": "2.0.0", "step": "where"}).content.decode()
+    assert "Callers of 1.0.0 do not send &#x27;tail&#x27;, which it requires." in html
+    assert "Register a version that takes today's calls" in html
+    assert "curl -X POST" in html
+    assert re.search(r'value="how" disabled aria-describedby="stuck-why"', html)
+
+
+def test_a_number_out_of_range_is_quoted_as_it_was_typed(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**DRAFT, "error_limit": "1234567.00", "step": "plan"}).content
+    assert "1234567.00 is outside 0.01 to 50." in html.decode()
+
+
+def test_a_model_that_does_not_exist_is_named_and_the_others_are_offered(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {"model": "nope"}).content.decode()
+    assert "There is no model nope." in html
+    assert "late-arrival@1.1.0" in html
+    assert "No model is registered" not in html
+
+
+def test_an_unknown_way_with_a_busy_endpoint_still_shows_the_plan(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**DRAFT, "on_busy": "zzz", "step": "plan"}).content.decode()
+    assert "&#x27;zzz&#x27; is not one of the ways" in html
+    assert "Requests are what it takes to prove a step" in html
+    assert "The way back" in html
 
 
 def test_a_busy_endpoint_blocks_the_start_and_offers_the_ways_out(world: World, browser: Browser) -> None:

@@ -19,6 +19,14 @@ from apps.accounts.web_access import declares
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError, InvalidInput
 
+ROLE_WORDS = {
+    Role.VIEWER: "look at everything",
+    Role.OPERATOR: "look; pause, abort and roll back",
+    Role.ENGINEER: "register versions; plan, start and steer rollouts; change endpoints",
+    Role.APPROVER: "look; pause, abort and roll back; approve",
+    Role.AUDITOR: "look; read the audit trail",
+    Role.ADMIN: "connect targets, change endpoints, give roles, set freeze windows, read the audit trail",
+}
 LIFETIMES = {"7": "a week", "30": "30 days", "90": "90 days"}
 
 
@@ -66,14 +74,13 @@ def _page(
     user, moment = _user(request), now()
     roles = sorted(roles_of(user))
     keys = [
-        {
-            "token": token,
-            "state": _state(token.revoked_at is not None, bool(token.expires_at and token.expires_at <= moment)),
-        }
+        {"token": token, **_state(token.revoked_at is not None, bool(token.expires_at and token.expires_at <= moment))}
         for token in token_list(user)
     ]
     context = {
-        "roles": [(role.value, ", ".join(sorted(ACTIONS[role]))) for role in roles],
+        "roles": [(role.value, ROLE_WORDS[role], sorted(ACTIONS[role])) for role in roles],
+        "chosen": request.POST.getlist("roles") if faults else [Role.ENGINEER.value],
+        "days": request.POST.get("days", "") if faults else "30",
         "keys": keys,
         "lifetimes": LIFETIMES.items(),
         "faults": faults or {},
@@ -83,10 +90,10 @@ def _page(
     return render(request, "accounts/account.html", context, status=status)
 
 
-def _state(is_revoked: bool, is_expired: bool) -> str:
+def _state(is_revoked: bool, is_expired: bool) -> dict[str, str]:
     if is_revoked:
-        return "revoked"
-    return "expired" if is_expired else "active"
+        return {"level": "unknown", "word": "revoked"}
+    return {"level": "attention", "word": "expired"} if is_expired else {"level": "ok", "word": "works"}
 
 
 def _user(request: HttpRequest) -> User:

@@ -28,7 +28,9 @@ def model(request: HttpRequest, name: str) -> HttpResponse:
     """One model's versions, newest first. Raises NotFound."""
     found, versions = model_get(name), version_list(name)
     metrics = sorted({key for version in versions for key in version.metrics})[:4]
-    rows = [{"version": version, "metrics": [version.metrics.get(key) for key in metrics]} for version in versions]
+    rows = [
+        {"version": version, "metrics": [(key, version.metrics.get(key)) for key in metrics]} for version in versions
+    ]
     context = {"model": found, "rows": rows, "metrics": metrics, "aliases": alias_list(name)}
     return render(request, "registry/model.html", context | {"base_url": settings.PILOTHOUSE_BASE_URL})
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from django.http import HttpRequest
 
+from apps.accounts.web_access import why_not
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import allowed_commands
-from apps.rollouts.web.request import why_not
 
 
 @dataclass(frozen=True, slots=True)

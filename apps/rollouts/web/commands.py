@@ -9,14 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.services.access import access_require
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import Plan
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
 from apps.rollouts.services.lifecycle import rollout_command
-from apps.rollouts.web.request import actor_of_request
 from apps.rollouts.web.story import stops_of
 
 SAID = {

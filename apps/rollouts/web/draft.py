@@ -103,7 +103,9 @@ class Draft:
         if self["strategy"] not in [strategy.value for strategy in Strategy]:
             self.faults["strategy"] = "Choose a strategy from the list."
         if self["on_busy"] not in SUPERSEDE:
-            self.faults["on_busy"] = "Choose what happens when another rollout is moving this endpoint."
+            said = "is not one of the ways; choose what happens when another rollout is moving this endpoint."
+            self.faults["on_busy"] = f"{self['on_busy']!r} {said}"
+            self.values["on_busy"] = DEFAULTS["on_busy"]  # so that the plan can be shown beside the fault
         if self["profile"] not in PROFILES:
             self.faults["profile"] = "Choose a profile from the list."
 
@@ -114,7 +116,7 @@ class Draft:
             self.faults[name] = f"{self[name] or 'Nothing'} is not a number; write one from {low:g} to {high:g}."
             return None
         if not low <= value <= high:
-            self.faults[name] = f"{value:g} is outside {low:g} to {high:g}."
+            self.faults[name] = f"{self[name]} is outside {low:g} to {high:g}."
             return None
         return value
 

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import allows, declares
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.registry.selectors import version_by, version_list
@@ -18,7 +18,6 @@ from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import measure
 from apps.rollouts.web.offers import offers_of
 from apps.rollouts.web.reads import latest_transitions
-from apps.rollouts.web.request import allows
 from apps.rollouts.web.story import comparison
 from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
 

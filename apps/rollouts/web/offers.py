@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from apps.registry.domain.semver import Semver
-from apps.registry.selectors import drop_in_problems
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL
 from apps.rollouts.domain.strategies import FAST
 from apps.rollouts.models import Rollout
+from apps.rollouts.web.fit import breaks_sentence
 
 READY = "ready"
 
@@ -76,10 +76,9 @@ def _why_not(endpoint: Any, version: Any, is_busy: bool) -> str:
         return f"{version.semver} is not ready ({version.status.replace('_', ' ')})."
     if endpoint.stable_version is None:
         return f"{endpoint.name} serves nothing yet that could be replaced."
-    problems = drop_in_problems(endpoint.stable_version, version)
-    if problems:
-        named = " ".join(str(problem) for problem in problems)
-        return f"{version.semver} would break callers of {endpoint.stable_version.semver}: {named}"
+    breaks = breaks_sentence(endpoint.stable_version, version)
+    if breaks:
+        return f"{version.semver} cannot stand in for {endpoint.stable_version.semver}. {breaks}"
     return f"A rollout is already moving {endpoint.name}." if is_busy else ""
 
 

@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import allows, declares
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
@@ -23,7 +23,6 @@ from apps.rollouts.web.buttons import buttons_of, reasons_of
 from apps.rollouts.web.clocks import clock_of
 from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import Tones, measure
-from apps.rollouts.web.request import allows
 from apps.rollouts.web.story import comparison, rail_of, sentence_of, stops_of, tiles_of
 from apps.targets.selectors import endpoint_get, plan_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apps.kernel.verdicts import Verdict
@@ -22,7 +22,8 @@ LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """One stop of the rail: a weight with what happens there. ``first``/``last`` are step indexes."""
+    """One stop of the rail: a weight with what happens there. ``first``/``last`` are step indexes; ``said`` is the
+    state for who does not see the shape: on a rail that has ended nothing is "now" or "later" any more."""
 
     title: str
     first: int
@@ -30,6 +31,7 @@ class Stop:
     notes: tuple[str, ...] = ()
     state: str = "later"
     level: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class Tile:
     @property
     def level(self) -> str:
         return LEVELS[self.verdict]
+
+
+_SAID = {"done": "done", "now": "now", "later": "still to come"}
+_SAID_ENDED = {"done": "done", "now": "ended here", "later": "not reached"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ def stops_of(plan: Plan) -> list[Stop]:
 
 def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
     """Prepare, the plan's stops, and the end; each done, now or later. ``level`` colours the current one."""
+    said = _SAID_ENDED if phase in TERMINAL else _SAID
     stops = [Stop("prepare", -1, -1, ("ready and warm",)), *stops_of(plan)]
     end = Stop("done" if not _ends_full(plan) else "promoted", len(plan.steps), len(plan.steps))
     is_forward = phase in (Phase.PROMOTED, Phase.COMPLETED)
@@ -125,9 +132,7 @@ def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
             state = "done"
         else:
             state = "now" if stop.first <= step else "later"
-        marked.append(
-            Stop(stop.title, stop.first, stop.last, stop.notes, state, _level(phase) if state == "now" else "")
-        )
+        marked.append(replace(stop, state=state, level=_level(phase) if state == "now" else "", said=said[state]))
     return marked
 
 

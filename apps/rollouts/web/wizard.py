@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.errors import DomainError, NotFound
-from apps.registry.selectors import drop_in_problems, model_list, version_by
+from apps.registry.selectors import model_get, model_list, version_by
 from apps.rollouts.selectors import rollout_list
 from apps.rollouts.services.lifecycle import rollout_start
 from apps.rollouts.web.draft import PROFILE_WORDS, STEP_OF, STEPS, Draft
 from apps.rollouts.web.dry_run import PlanView, plan_view
-from apps.rollouts.web.request import actor_of_request, allows
+from apps.rollouts.web.fit import unfit_sentence
+from apps.rollouts.web.plan_diff import plan_changes, plan_text, shown_plan
 from apps.rollouts.web.strategy_cards import CARDS
 from apps.targets.selectors import capabilities_of, endpoint_get, endpoint_list
 
@@ -65,16 +67,26 @@ def _start(
     except DomainError as error:
         _place(draft, error)
         draft.faults.setdefault("start", error.detail)
-        return _show(request, draft, version, endpoint, plan, wanted="start", stays=True, status=409)
+        changes = _changes(request, plan) if error.code == "plan_changed" else None
+        return _show(
+            request, draft, version, endpoint, plan, wanted="start", stays=True, status=409, changes=changes
+        )  # fmt: skip
     return redirect("rollouts:detail", rollout.pk)
+
+
+def _changes(request: HttpRequest, plan: PlanView | None) -> dict[str, Any]:
+    """What differs from the plan that the person saw; empty rows when the page did not say which one that was."""
+    seen = shown_plan(request.POST.get("shown_plan", ""), request.POST.get("plan_hash", ""))
+    return {"rows": plan_changes(seen, plan.plan) if seen and plan else [], "is_known": seen is not None}
 
 
 def _chosen(draft: Draft) -> tuple[ModelVersion | None, Endpoint | None]:
     """What the draft names, as far as it exists; what does not exist is a fault at its field."""
     version = endpoint = None
-    if draft["model"] and draft["version"]:
+    if draft["model"]:
         try:
-            version = version_by(draft["model"], draft["version"])
+            version = version_by(draft["model"], draft["version"]) if draft["version"] else None
+            model_get(draft["model"])
         except NotFound as error:
             draft.faults["version"] = error.detail
     if draft["endpoint"]:
@@ -89,7 +101,7 @@ def _plan(draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None)
     """The dry run, as soon as it is known what goes where; its faults are placed at their fields."""
     draft.check_words()
     draft.guardrails()
-    if version is None or endpoint is None or draft.faults:
+    if version is None or endpoint is None or draft.faults.keys() - {"on_busy"}:
         return None
     try:
         return plan_view(draft, version, endpoint)
@@ -111,6 +123,7 @@ def _place(draft: Draft, error: DomainError) -> None:
 def _show(
     request: HttpRequest, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None,
     plan: PlanView | None, *, wanted: str, stays: bool = False, status: int = 200,
+    changes: dict[str, Any] | None = None,
 ) -> HttpResponse:  # fmt: skip
     step = wanted if wanted in ORDER else "what"
     _require(draft, step)
@@ -134,6 +147,8 @@ def _show(
         "version": version,
         "endpoint": endpoint,
         "plan": plan,
+        "shown_plan": plan_text(plan.plan) if plan else "",
+        "changes": changes,
         "may_start": allows(request, "rollout.start"),
         **_choices(draft, step, version, endpoint),
     }
@@ -175,7 +190,7 @@ def _choices(draft: Draft, step: str, version: ModelVersion | None, endpoint: En
     if step == "what":
         return {"models": _models(draft, endpoint)}
     if step == "where":
-        return {"endpoints": _endpoints(draft, version)}
+        return _where(draft, version)
     if step == "how":
         profiles = [{"value": value, "word": word} for value, word in PROFILE_WORDS.items()]
         mirrors = endpoint is None or capabilities_of(endpoint.target).mirror != "no"
@@ -189,15 +204,25 @@ def _choices(draft: Draft, step: str, version: ModelVersion | None, endpoint: En
     return {}
 
 
+def _where(draft: Draft, version: ModelVersion | None) -> dict[str, Any]:
+    """The endpoints; ``stuck`` when none of them can take the version: then there is no next step from here."""
+    rows = _endpoints(draft, version)
+    stuck = version is not None and all(row["why_not"] for row in rows)
+    return {"endpoints": rows, "stuck": stuck, "base_url": settings.PILOTHOUSE_BASE_URL}
+
+
 def _models(draft: Draft, endpoint: Endpoint | None) -> list[dict[str, Any]]:
     """Every model with its versions, newest first; ``why_not`` where one cannot stand in at the chosen endpoint."""
     rows = []
     for model in model_list():
-        if draft["model"] and model.name != draft["model"] and draft["endpoint"]:
+        if endpoint is not None and model.pk != endpoint.model_id:
             continue
         versions = sorted(model.versions.all(), key=lambda item: item.number, reverse=True)
         rows.append(
-            {"model": model, "versions": [{"version": item, "why_not": _unfit(item, endpoint)} for item in versions]}
+            {
+                "model": model,
+                "versions": [{"version": item, "why_not": unfit_sentence(item, endpoint)} for item in versions],
+            }
         )
     return rows
 
@@ -208,16 +233,6 @@ def _endpoints(draft: Draft, version: ModelVersion | None) -> list[dict[str, Any
     if draft["model"]:
         found = found.filter(model__name=draft["model"])
     return [
-        {"endpoint": item, "busy": busy.get(item.pk), "why_not": _unfit(version, item) if version else ""}
+        {"endpoint": item, "busy": busy.get(item.pk), "why_not": unfit_sentence(version, item) if version else ""}
         for item in found
     ]
-
-
-def _unfit(version: ModelVersion, endpoint: Endpoint | None) -> str:
-    if version.status != "ready":
-        return version.status_message or f"It is not ready ({version.status.replace('_', ' ')})."
-    if endpoint is None or endpoint.stable_version is None or endpoint.model_id != version.model_id:
-        return ""
-    if endpoint.stable_version_id == version.pk:
-        return f"It already serves {endpoint.name}."
-    return " ".join(str(problem) for problem in drop_in_problems(endpoint.stable_version, version))

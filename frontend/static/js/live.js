@@ -20,7 +20,10 @@ function say(state) {
   indicator.dataset.state = state;
   const seconds = Math.round((Date.now() - newest) / 1000);
   const words = { live: "Live", polling: "Every 5 s", connecting: "Connecting" };
-  indicator.textContent = `${words[state]}, data ${seconds} s old`;
+  const age = document.createElement("span");
+  age.className = "data-age";
+  age.textContent = `, data ${seconds} s old`;
+  indicator.replaceChildren(words[state], age);
   if (banner) banner.hidden = state !== "polling";
 }
 

@@ -1,4 +1,4 @@
-// Small manners of the page: relative times, countdowns, row clicks, j/k, copy buttons, panels.
+// Small manners of the page: relative times, countdowns, row clicks, copy buttons, panels.
 
 function age(seconds) {
   const s = Math.max(0, Math.round(seconds));
@@ -47,27 +47,6 @@ document.addEventListener("click", (event) => {
   const row = event.target.closest("tr[data-href]");
   if (row && !event.target.closest("a, button, input, summary, label") && !getSelection().toString()) {
     location.href = row.dataset.href;
-  }
-});
-
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") {
-    for (const open of document.querySelectorAll("details[data-panel][open]")) {
-      open.open = false;
-      open.querySelector("summary").focus();
-    }
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
-  const rows = [...document.querySelectorAll("tr[data-href]")];
-  const at = rows.findIndex((row) => row.classList.contains("is-here"));
-  if ((event.key === "j" || event.key === "k") && rows.length) {
-    const next = rows[Math.min(rows.length - 1, Math.max(0, at + (event.key === "j" ? 1 : -1)))];
-    rows[at]?.classList.remove("is-here");
-    next.classList.add("is-here");
-    next.scrollIntoView({ block: "nearest" });
-  } else if (event.key === "Enter" && at >= 0 && event.target === document.body) {
-    location.href = rows[at].dataset.href;
   }
 });
 

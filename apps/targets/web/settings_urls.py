@@ -1,0 +1,14 @@
+"""Settings: the targets, and the windows in which nothing moves forward."""
+
+from django.urls import path
+
+from apps.targets.web import freezes, targets
+
+app_name = "settings"
+urlpatterns = [
+    path("", targets.entrance, name="entrance"),
+    path("targets/", targets.targets, name="targets"),
+    path("targets/<slug:name>/probe", targets.probe, name="probe"),
+    path("freezes/", freezes.freezes, name="freezes"),
+    path("freezes/<str:freeze_id>/lift", freezes.lift, name="lift"),
+]

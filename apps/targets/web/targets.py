@@ -1,0 +1,110 @@
+"""The targets: what they are, whether they answer, what they can do, and asking them now."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from apps.accounts.web_access import actor_of_request, declares, why_not
+from apps.targets.domain.driver import Capabilities, Support
+from apps.targets.models import Endpoint, Target, TrafficPolicy
+from apps.targets.selectors import capabilities_of, endpoint_list, target_get, target_list
+from apps.targets.services.connect import target_probe
+from apps.targets.services.freshness import targets_answered_at
+
+KINDS = {"local": "node agent on one machine", "fake": "a pretended target, for tests"}
+POLICIES = {
+    TrafficPolicy.HOLD: "a rollout waits for callers",
+    TrafficPolicy.PROBE: "a rollout calls it by itself",
+    TrafficPolicy.SKIP: "a rollout goes on without proof and says so",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One target as the page shows it; ``seen_at`` is the newest time it answered anything."""
+
+    target: Target
+    kind: str
+    level: str
+    word: str
+    seen_at: datetime | None
+    abilities: list[tuple[str, str]]
+    quiet: str
+    endpoints: list[Endpoint]
+
+
+@declares("target.read")
+def entrance(request: HttpRequest) -> HttpResponse:
+    return redirect("settings:targets")
+
+
+@declares("target.read")
+def targets(request: HttpRequest) -> HttpResponse:
+    """Every target with its driver, environment, last contact, abilities and endpoints."""
+    found = list(target_list())
+    placed: dict[str, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoint_list():
+        placed[endpoint.target_id].append(endpoint)
+    answered = targets_answered_at([target.pk for target in found])
+    context = {
+        "tab": "targets",
+        "rows": [_row(target, placed[target.pk], answered.get(target.pk)) for target in found],
+        "why_not": why_not(request, "target.write"),
+        "base_url": settings.PILOTHOUSE_BASE_URL,
+    }
+    return render(request, "settings/targets.html", context)
+
+
+@declares({"POST": "target.write"})
+def probe(request: HttpRequest, name: str) -> HttpResponse:
+    """Ask one target now what it can do. Raises NotFound."""
+    target = target_get(name)
+    report = target_probe(actor=actor_of_request(request), target_id=target.pk)
+    if report is None:
+        said = target_get(target.pk).probe_error
+        messages.error(request, f"{target.name} did not answer: {said} What was known before stays.")
+    else:
+        messages.success(request, f"{target.name} answered: version {report.version or 'not told'}.")
+    return redirect("settings:targets")
+
+
+def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None) -> Row:
+    # A failed probe has a time as well, but was no contact.
+    probed_at = None if target.probe_error else target.probed_at
+    times = [at for at in (answered_at, probed_at, *(item.observed_at for item in endpoints)) if at is not None]
+    level, word = _state(target)
+    return Row(
+        target=target,
+        kind=KINDS.get(target.kind, target.kind),
+        level=level,
+        word=word,
+        seen_at=max(times, default=None),
+        abilities=_abilities(capabilities_of(target)) if target.capabilities else [],
+        quiet=POLICIES[TrafficPolicy(target.no_traffic_policy)],
+        endpoints=endpoints,
+    )
+
+
+def _state(target: Target) -> tuple[str, str]:
+    if target.probe_error:
+        return "bad", "does not answer"
+    return ("unknown", "not asked yet") if target.probed_at is None else ("ok", "answers")
+
+
+def _abilities(found: Capabilities) -> list[tuple[str, str]]:
+    """(what, how well), the weights with the smallest share that the target can tell apart."""
+    ways = {Support.EXACT: "exact", Support.APPROXIMATE: "about", Support.NO: "cannot"}
+    smallest = f", from {found.min_weight_bp / 100:g} %" if found.weights is not Support.NO else ""
+    return [
+        ("shares of traffic", f"{ways[found.weights]}{smallest}"),
+        ("copies of requests", ways[found.mirror]),
+        ("one variant by header", ways[found.force_header]),
+        ("same caller, same variant", ways[found.sticky]),
+    ]
