@@ -13,7 +13,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _cannot_run: Counter[str] = Counter()
 
 
+# Folders whose tests share something that is slow to start: with several processes they stay in one.
+TOGETHER = frozenset({"browser", "chaos", "serving"})
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder, file = item.path.parent.name, str(item.path)
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else file))
     if CHROMIUM:
         return
     for item in items:
