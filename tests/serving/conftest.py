@@ -46,6 +46,15 @@ def moody_server(moody: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
+def patient_server(moody: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
+    """Nothing times out: for tests that hold the model until the others have arrived, however slow the machine is."""
+    limits = {"queue": 8, "timeout_seconds": 60.0}
+    server = ServingProcess(moody, tmp_path_factory.mktemp("patient-server"), limits=limits)
+    yield server.wait_ready()
+    server.kill()
+
+
+@pytest.fixture(scope="session")
 def typed_server(typed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     server = ServingProcess(typed, tmp_path_factory.mktemp("typed-server"))
     yield server.wait_ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +18,22 @@ def ask(server: ServingProcess, mood: str = "ok", x: float = 1.5, rows: int = 1)
     return httpx.post(server.url + "/invocations", json=document, timeout=30)
 
 
-def ask_all(server: ServingProcess, moods: list[str]) -> list[httpx.Response]:
-    with ThreadPoolExecutor(len(moods)) as pool:
-        return list(pool.map(lambda pair: ask(server, pair[1], float(pair[0])), enumerate(moods)))
+def ask_behind_a_held_one(
+    server: ServingProcess, go_on: Path, moods: list[str], *, refused: int = 0
+) -> list[httpx.Response]:
+    """Hold the model, send the others, and let go once ``refused`` of them were answered and the rest waits."""
+    with ThreadPoolExecutor(1 + len(moods)) as pool:
+        first = pool.submit(ask, server, f"until {go_on}")
+        eventually(lambda: server.metric("requests_in_flight") == 1)
+        others = [pool.submit(ask, server, mood, float(number)) for number, mood in enumerate(moods)]
+        waiting = 1 + len(moods) - refused
+        try:
+            eventually(lambda: sum(one.done() for one in others) == refused, 45)
+            eventually(lambda: server.metric("requests_in_flight") == waiting, 45)
+        finally:
+            go_on.touch()
+        assert first.result().status_code == 200
+        return [one.result() for one in others]
 
 
 @pytest.mark.parametrize(
@@ -46,27 +60,23 @@ def test_whatever_the_model_raises_is_a_500_that_repeats_no_feature(
     assert ask(moody_server).json() == {"predictions": [3.0]}
 
 
-def test_a_poisoned_request_fails_alone_in_its_batch(moody_server: ServingProcess) -> None:
-    calls, rows = moody_server.metric("predict_calls_total"), moody_server.metric("predict_rows_total")
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, moody_server, "sleep 0.8")  # while it runs, the others gather in the queue
-        eventually(lambda: moody_server.metric("requests_in_flight") == 1)
-        answers = ask_all(moody_server, ["ok", "ok", "raise", "ok", "ok", "ok", "ok"])
-        assert first.result().status_code == 200
+def test_a_poisoned_request_fails_alone_in_its_batch(patient_server: ServingProcess, tmp_path: Path) -> None:
+    calls, rows = patient_server.metric("predict_calls_total"), patient_server.metric("predict_rows_total")
+    moods = ["ok", "ok", "raise", "ok", "ok", "ok", "ok"]
+    answers = ask_behind_a_held_one(patient_server, tmp_path / "go-on", moods)
     assert [answer.status_code for answer in answers] == [200, 200, 500, 200, 200, 200, 200]
     good = [answer.json()["predictions"] for answer in answers if answer.status_code == 200]
     assert good == [[0.0], [2.0], [6.0], [8.0], [10.0], [12.0]]
-    calls, rows = moody_server.metric("predict_calls_total") - calls, moody_server.metric("predict_rows_total") - rows
+    calls = patient_server.metric("predict_calls_total") - calls
+    rows = patient_server.metric("predict_rows_total") - rows
     assert rows > calls, "nothing was predicted in batches, so nothing was proved"
 
 
-def test_a_full_queue_answers_503_at_once_and_says_when_to_come_back(moody_server: ServingProcess) -> None:
-    refused = moody_server.metric("requests_total", outcome="other_5xx")
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(ask, moody_server, "sleep 1.2")
-        eventually(lambda: moody_server.metric("requests_in_flight") == 1)
-        answers = ask_all(moody_server, ["ok"] * 20)  # 8 may wait
-        assert first.result().status_code == 200
+def test_a_full_queue_answers_503_at_once_and_says_when_to_come_back(
+    patient_server: ServingProcess, tmp_path: Path
+) -> None:
+    refused = patient_server.metric("requests_total", outcome="other_5xx")
+    answers = ask_behind_a_held_one(patient_server, tmp_path / "go-on", ["ok"] * 20, refused=12)  # 8 may wait
     statuses = [answer.status_code for answer in answers]
     assert statuses.count(503) == 12
     assert statuses.count(200) == 8
@@ -74,7 +84,7 @@ def test_a_full_queue_answers_503_at_once_and_says_when_to_come_back(moody_serve
     assert full.headers["retry-after"] == "1"
     assert full.json()["code"] == "queue_full"
     assert full.json()["error_code"] == "TEMPORARILY_UNAVAILABLE"
-    assert moody_server.metric("requests_total", outcome="other_5xx") == refused + 12
+    assert patient_server.metric("requests_total", outcome="other_5xx") == refused + 12
 
 
 def test_a_slow_prediction_is_a_504_and_who_gave_up_in_the_queue_is_not_predicted(moody_server: ServingProcess) -> None:
@@ -90,13 +100,15 @@ def test_a_slow_prediction_is_a_504_and_who_gave_up_in_the_queue_is_not_predicte
     assert moody_server.metric("predict_rows_total") - rows <= 2, "the abandoned request was predicted all the same"
 
 
-def test_health_is_answered_while_the_model_works(moody_server: ServingProcess) -> None:
+def test_health_is_answered_while_the_model_works(patient_server: ServingProcess, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(ask, moody_server, "sleep 1.2")
-        eventually(lambda: moody_server.metric("requests_in_flight") == 1)
-        started = time.monotonic()
-        assert moody_server.status() == 200
-        assert time.monotonic() - started < 1.0
+        slow = pool.submit(ask, patient_server, f"until {tmp_path / 'go-on'}")
+        try:
+            eventually(lambda: patient_server.metric("requests_in_flight") == 1)
+            assert patient_server.status() == 200
+            assert not slow.done()
+        finally:
+            (tmp_path / "go-on").touch()
         assert slow.result().status_code == 200
 
 

@@ -1,6 +1,8 @@
-"""A model from code whose behaviour on a row is asked for by the row: answers 2x, sleeps, raises, or answers badly."""
+"""A model from code whose behaviour on a row is asked for by the row: answers 2x, sleeps, waits until a file is there,
+raises, or answers badly."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -15,6 +17,8 @@ class MoodyModel(PythonModel):  # type: ignore[misc]  # mlflow has no types
         for mood in moods:
             if mood.startswith("sleep "):
                 time.sleep(float(mood.split()[1]))
+            while mood.startswith("until ") and not Path(mood.removeprefix("until ")).exists():
+                time.sleep(0.01)
         if "raise" in moods:
             raise ValueError(f"cannot bear {model_input['x'].tolist()}")
         if "exit" in moods:
