@@ -19,8 +19,8 @@ COPY frontend frontend
 COPY serving serving
 COPY worker worker
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PILOTHOUSE_HOME=/var/lib/pilothouse
-# artifacts/ must exist here: a new volume takes its owner from the folder of the image that it is mounted on
-RUN mkdir -p /var/lib/pilothouse/artifacts && chown -R pilothouse:pilothouse /var/lib/pilothouse \
+# artifacts/ and keys/ must exist here: a new volume takes its owner from the folder of the image that it is mounted on
+RUN mkdir -p /var/lib/pilothouse/artifacts && mkdir -p /var/lib/pilothouse/keys && chown -R pilothouse:pilothouse /var/lib/pilothouse \
  && DATABASE_URL=postgresql://build/build REDIS_URL=redis://build PILOTHOUSE_SECRET_KEY=only-for-collectstatic-in-the-image-build-000 \
     PILOTHOUSE_INGEST_TOKEN=only-for-the-build-step python manage.py collectstatic --noinput \
  && chown -R pilothouse:pilothouse /var/lib/pilothouse

@@ -58,7 +58,7 @@ reset: runtime ## Stop everything and remove all data (var/)
 # Two processes, a file (or a folder that shares a running product) in one: JOBS=0 for one process and a debugger.
 JOBS ?= 2
 test: dev ## All tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 SLOW ?= slow
 test-slow: dev ## Long simulations, soaks and the whole chaos matrix (about 20 minutes of it)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import keys, places, registry, rollout
+from cli import audit, importing, keys, places, registry, rollout
 from cli.client import Client, read_token
 from cli.exits import CliError
 from cli.output import Format, say
@@ -31,7 +31,9 @@ cli.add_typer(places.endpoints, name="endpoints")
 cli.add_typer(places.targets, name="targets")
 cli.add_typer(places.freezes, name="freezes")
 cli.add_typer(keys.tokens, name="tokens")
+cli.add_typer(audit.commands, name="audit", help="The audit log: check an export offline, fetch one, look.")
 cli.command("whoami")(keys.whoami)
+cli.command("import")(importing.import_registry)
 
 
 @cli.callback()

@@ -22,6 +22,9 @@ PlanFile = Annotated[
 Note = Annotated[str, typer.Option(help="Why; stays with the rollout.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait; the rollout itself goes on.", min=0)]
 KeepWaiting = Annotated[bool, typer.Option("--keep-waiting", help="Do not end when a person has to go on.")]
+Approval = Annotated[
+    int | None, typer.Option(min=1, help="So many people must approve before 100 %; never who starts it.")
+]
 Reason = Annotated[str, typer.Option(help="Why; stays in the log.")]
 Revision = Annotated[int | None, typer.Option(help="The revision you decided on; the newest where it is missing.")]
 StepSeen = Annotated[int | None, typer.Option(help="The step you decided on; the newest where it is missing.")]
@@ -37,12 +40,13 @@ def plan(
     strategy: Strategy = "canary",
     profile: Profile = "standard",
     file: PlanFile = None,
+    approval: Approval = None,
     note: Note = "",
     output: Output = None,
 ) -> None:
     """Show what a rollout would do and what is in its way; changes nothing."""
     session = session_of(context, output)
-    body = _body(endpoint, version, strategy, profile, file, note)
+    body = _body(endpoint, version, strategy, profile, file, note, approval)
     found = session.client.post("rollouts", body=body, dry_run=True)
     session.show(found, lambda: _show_plan(found))
     if not found["is_startable"]:
@@ -57,6 +61,7 @@ def start(
     strategy: Strategy = "canary",
     profile: Profile = "standard",
     file: PlanFile = None,
+    approval: Approval = None,
     note: Note = "",
     plan_hash: Annotated[str | None, typer.Option(help="Start exactly this plan, or nothing (exit code 7).")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
@@ -67,7 +72,7 @@ def start(
 ) -> None:
     """Start a rollout; with --wait the exit code says how it ended."""
     session = session_of(context, output)
-    body = _body(endpoint, version, strategy, profile, file, note)
+    body = _body(endpoint, version, strategy, profile, file, note, approval)
     if plan_hash is not None:
         body["expected_plan_hash"] = plan_hash
     found = session.client.post("rollouts", body=body, key=idempotency_key)
@@ -179,7 +184,9 @@ def retry(
     _command(session_of(context, output), rollout_id, "retry", reason, expected_revision, expected_step)
 
 
-def _body(endpoint: str, version: str, strategy: str, profile: str, file: Path | None, note: str) -> dict[str, Any]:
+def _body(
+    endpoint: str, version: str, strategy: str, profile: str, file: Path | None, note: str, approval: int | None
+) -> dict[str, Any]:
     body: dict[str, Any] = {"endpoint": endpoint, "version": version, "strategy": strategy, "profile": profile}
     if note:
         body["note"] = note
@@ -188,6 +195,8 @@ def _body(endpoint: str, version: str, strategy: str, profile: str, file: Path |
         if not isinstance(own, dict):
             raise CliError(Exit.USAGE, f"{file} must hold a JSON object with steps, guardrails or both.")
         body |= own
+    if approval is not None:
+        body["approval"] = {"quorum": approval}
     return body
 
 

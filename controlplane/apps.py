@@ -5,7 +5,10 @@ class ControlPlaneConfig(AppConfig):
     name = "controlplane"
 
     def ready(self) -> None:
+        from apps.alerts.services.places import health_register, places_register
         from apps.kernel import logs
-        from controlplane import checks  # noqa: F401
+        from controlplane import checks, checks_places, places  # noqa: F401
 
         logs.configure()
+        places_register(places.PLACES)
+        health_register(places.endpoint_healths)

@@ -1,4 +1,4 @@
-"""The web process: ingestion in front, then WebSockets, then Django."""
+"""The web process: limits, ingestion and the MLflow protocol in front, then WebSockets, then Django."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.conf import settings  # noqa: E402
 from django.urls import path  # noqa: E402
 
+from apps.registry.api.mlflow.asgi import MlflowApp  # noqa: E402
 from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
+from controlplane.limits_asgi import LimitApp  # noqa: E402
 from controlplane.live_consumer import LiveConsumer  # noqa: E402
 
 _routed = ProtocolTypeRouter(
@@ -28,4 +30,4 @@ _routed = ProtocolTypeRouter(
     }
 )
 
-application = IngestApp(_routed, token=settings.PILOTHOUSE_INGEST_TOKEN)
+application = LimitApp(IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN))

@@ -16,6 +16,16 @@ class EnvironmentFault(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    """One identity provider. ``issuer`` without a trailing slash, as its tokens name it."""
+
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
 class Env:
     """Every setting that comes from outside."""
 
@@ -34,6 +44,15 @@ class Env:
     is_https: bool
     web_port: int
     agent_port: int
+    vault_file: Path
+    audit_keys: Path
+    audit_sink: str
+    artifact_store: str
+    artifact_sources: tuple[str, ...]
+    outbound_allow: tuple[str, ...]
+    limits: str
+    key_max_days: int
+    oidc: Oidc | None
 
 
 def _text(source: Mapping[str, str], name: str, default: str | None = None) -> str:
@@ -77,6 +96,27 @@ def _folders(source: Mapping[str, str], name: str, default: tuple[Path, ...]) ->
     return found
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _days(source: Mapping[str, str], name: str, default: int) -> int:
+    value = source.get(name, str(default))
+    if not value.isdigit() or not 0 < int(value) <= 3650:
+        raise EnvironmentFault(f"{name} is {value!r}; say a number of days from 1 to 3650.")
+    return int(value)
+
+
+def _oidc(source: Mapping[str, str]) -> Oidc | None:
+    """The identity provider, when one is named: issuer, client id and secret belong together."""
+    issuer = source.get("PILOTHOUSE_OIDC_ISSUER", "").rstrip("/")
+    if not issuer:
+        return None
+    client_id = _text(source, "PILOTHOUSE_OIDC_CLIENT_ID")
+    secret = _text(source, "PILOTHOUSE_OIDC_CLIENT_SECRET")
+    return Oidc(source.get("PILOTHOUSE_OIDC_NAME", "Single sign-on"), issuer, client_id, secret)
+
+
 def read_env(source: Mapping[str, str] = os.environ) -> Env:
     """Parse ``source``. Raises EnvironmentFault naming the variable."""
     home = Path(source.get("PILOTHOUSE_HOME", str(ROOT / "var")))
@@ -101,11 +141,20 @@ def read_env(source: Mapping[str, str] = os.environ) -> Env:
             *_folders(source, "PILOTHOUSE_TOKEN_ROOTS", (home / "secrets" / "targets",)),
         ),
         base_url=base_url,
-        allowed_hosts=tuple(host.strip() for host in hosts.split(",") if host.strip()),
+        allowed_hosts=_list(hosts),
         is_debug=_flag(source, "PILOTHOUSE_DEBUG"),
         is_https=base_url.startswith("https://"),
         web_port=web_port,
         agent_port=_port(source, "PILOTHOUSE_AGENT_PORT", 7070),
+        vault_file=Path(source.get("PILOTHOUSE_VAULT_FILE", str(home / "secrets" / "vault.json"))),
+        audit_keys=Path(source.get("PILOTHOUSE_AUDIT_KEYS", str(home / "audit"))),
+        audit_sink=source.get("PILOTHOUSE_AUDIT_SINK", ""),
+        artifact_store=source.get("PILOTHOUSE_ARTIFACT_STORE", str(home / "artifacts")),
+        artifact_sources=_list(source.get("PILOTHOUSE_ARTIFACT_SOURCES", "")),
+        outbound_allow=_list(source.get("PILOTHOUSE_OUTBOUND_ALLOW", "")),
+        limits=source.get("PILOTHOUSE_LIMITS", ""),
+        key_max_days=_days(source, "PILOTHOUSE_KEY_MAX_DAYS", 90),
+        oidc=_oidc(source),
     )
 
 
@@ -131,3 +180,17 @@ def database_settings(url: str) -> dict[str, object]:
             "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000",
         },
     }
+
+
+def oidc_settings(env: Env) -> dict[str, object]:
+    """The provider as allauth wants it; nothing where none is named."""
+    if env.oidc is None:
+        return {}
+    app = {
+        "provider_id": "sso",
+        "name": env.oidc.name,
+        "client_id": env.oidc.client_id,
+        "secret": env.oidc.client_secret,
+        "settings": {"server_url": env.oidc.issuer, "oauth_pkce_enabled": True},
+    }
+    return {"openid_connect": {"APPS": [app]}}

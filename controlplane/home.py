@@ -11,9 +11,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import allows, declares
+from apps.accounts.domain.doors import SIGNED_IN
+from apps.accounts.web_access import actor_of_request, allows, declares
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
-from apps.registry.selectors import model_list
+from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list
@@ -22,6 +24,7 @@ from apps.rollouts.web.offers import offers_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
 from apps.targets.web.health import Health, health_of
+from controlplane.context import waiting_for
 from controlplane.templatetags.words import state_of
 
 WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
@@ -63,26 +66,45 @@ def fleet(request: HttpRequest) -> HttpResponse:
 @conditional_page
 def fleet_rows(request: HttpRequest) -> HttpResponse:
     """What needs a person, every endpoint (worst first), and what could be rolled out next."""
-    lines = _lines()
-    models = {model.name: list(model.versions.all()) for model in model_list()}
+    actor = actor_of_request(request)
+    lines = _lines(actor)
     idle = [line.endpoint for line in lines if line.rollout is None]
-    needs = _needs(lines)
+    names = {endpoint.model.name for endpoint in idle}
+    models = {model.name: list(model.versions.all()) for model in model_list(actor=actor, names=names)}
+    needs = [*_reviews(request), *_needs(actor, lines)]
     context: dict[str, Any] = {
         "lines": sorted(lines, key=lambda line: (line.health.rank, line.endpoint.name)),
         "needs": needs,
         "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
-        "offers": offers_of(idle, models)[:12],
-        "has_models": bool(models),
+        "offers": offers_of(actor, idle, models)[:12],
+        "has_models": bool(models) or bool(models_named(actor, (), 1)),
         "may_start": allows(request, "rollout.start"),
         "base_url": settings.PILOTHOUSE_BASE_URL,
     }
     return render(request, "fleet/_rows.html", context)
 
 
-def _lines() -> list[Line]:
-    endpoints = list(endpoint_list()[:MAX_ENDPOINTS])
+@declares(SIGNED_IN)
+@cache_control(private=True, no_store=True)
+def waiting(request: HttpRequest) -> HttpResponse:
+    """The number beside Reviews in the rail, which every page asks for again."""
+    return render(request, "parts/waiting.html", {"count": len(waiting_for(request))})
+
+
+def _reviews(request: HttpRequest) -> list[Need]:
+    """What waits for this person's decision, the earliest deadline first."""
+    found = waiting_for(request)[:5]
+    return [
+        Need("waiting", "", one.title, one.request.split("\n", 1)[0][:200], "reviews:detail", one.pk, "Decide")
+        for one in found
+    ]
+
+
+def _lines(actor: Actor) -> list[Line]:
+    endpoints = list(endpoint_list(actor=actor)[:MAX_ENDPOINTS])
     moving: dict[str, Rollout] = {}
-    for rollout in rollout_list(is_active=True):  # newest first, so the one that moves wins over those that wait
+    # newest first, so the one that moves wins over those that wait
+    for rollout in rollout_list(is_active=True, actor=actor):
         if rollout.phase != Phase.PENDING or rollout.endpoint_id not in moving:
             moving[rollout.endpoint_id] = rollout
     plans = {endpoint.name: plan for endpoint in endpoints if (plan := plan_of(endpoint)) is not None and plan.variants}
@@ -98,7 +120,7 @@ def _lines() -> list[Line]:
     ]
 
 
-def _needs(lines: list[Line]) -> list[Need]:
+def _needs(actor: Actor, lines: list[Line]) -> list[Need]:
     needs = []
     for line in lines:
         if line.health.level in {"bad", "attention"}:
@@ -118,7 +140,7 @@ def _needs(lines: list[Line]) -> list[Need]:
         elif line.rollout is not None and line.rollout.phase in WAITS:
             needs.append(_need_of(line.rollout, "Decide" if line.rollout.phase != Phase.ROLLING_BACK else "Watch"))
     since = now().timestamp() - FAILED_SHOWN_SECONDS
-    ended = rollout_list(phase=f"{Phase.FAILED},{Phase.ROLLED_BACK}").filter(endpoint__removed_at=None)
+    ended = rollout_list(phase=f"{Phase.FAILED},{Phase.ROLLED_BACK}", actor=actor).filter(endpoint__removed_at=None)
     for rollout in ended.order_by("-finished_at")[:5]:
         if rollout.finished_at is not None and rollout.finished_at.timestamp() >= since:
             needs.append(_need_of(rollout, "See why"))  # noqa: PERF401 - one rule for the whole list reads better

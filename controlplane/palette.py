@@ -10,22 +10,25 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import cache_control
 
-from apps.accounts.web_access import declares
-from apps.registry.selectors import model_list
+from apps.accounts.domain.doors import SIGNED_IN
+from apps.accounts.web_access import actor_of_request, allows, declares
+from apps.kernel.actor import Actor
+from apps.registry.selectors import models_named, versions_named
 from apps.rollouts.selectors import rollout_list
 from apps.targets.selectors import endpoint_list
+from controlplane.context import ROOMS, SETTINGS
 
 MOST = 6
 LONGEST = 80
+# (title, URL name, what one needs to open it)
 PAGES = (
-    ("Fleet", "fleet"),
-    ("Rollouts", "rollouts:list"),
-    ("New rollout", "rollouts:new"),
-    ("Models", "registry:models"),
-    ("Targets", "settings:targets"),
-    ("Freeze windows", "settings:freezes"),
-    ("Account and API keys", "accounts:account"),
-    ("API reference", "api_docs"),
+    *((room.word, room.name, room.needs) for room in ROOMS if room.word != "Settings"),
+    ("New rollout", "rollouts:new", "rollout.plan"),
+    *((word, name, needs) for name, word, _, needs in SETTINGS),
+    ("Account and API keys", "accounts:account", SIGNED_IN),
+    ("Second factors and passkeys", "mfa_index", SIGNED_IN),
+    ("Change the password", "account_change_password", SIGNED_IN),
+    ("API reference", "api_docs", SIGNED_IN),
 )
 
 
@@ -43,9 +46,14 @@ class Hit:
 @cache_control(private=True, no_store=True)
 def found(request: HttpRequest) -> HttpResponse:
     """What fits every word of ``q``; without one, the pages and the newest rollouts."""
+    actor = actor_of_request(request)
     words = request.GET.get("q", "")[:LONGEST].lower().split()
-    groups = [("Endpoints", _endpoints(words)), ("Models", _models(words)), ("Rollouts", _rollouts(words)),
-              ("Pages", _pages(words))]  # fmt: skip
+    groups = [
+        ("Endpoints", _endpoints(actor, words)),
+        ("Models", _models(actor, words)),
+        ("Rollouts", _rollouts(actor, words)),
+        ("Pages", _pages(request, words)),
+    ]
     context = {"groups": [(name, hits) for name, hits in groups if hits], "q": " ".join(words)}
     return render(request, "palette.html", context)
 
@@ -55,12 +63,16 @@ def _fits(words: list[str], *texts: str) -> bool:
     return all(word in whole for word in words)
 
 
-def _pages(words: list[str]) -> list[Hit]:
-    return [Hit(title, "", reverse(name)) for title, name in PAGES if _fits(words, title)]
+def _pages(request: HttpRequest, words: list[str]) -> list[Hit]:
+    return [
+        Hit(title, "", reverse(name))
+        for title, name, needs in PAGES
+        if _fits(words, title) and (needs == SIGNED_IN or allows(request, needs))
+    ]
 
 
-def _endpoints(words: list[str]) -> list[Hit]:
-    rows = endpoint_list()
+def _endpoints(actor: Actor, words: list[str]) -> list[Hit]:
+    rows = endpoint_list(actor=actor)
     for word in words:
         rows = rows.filter(Q(name__icontains=word) | Q(model__name__icontains=word) | Q(target__name__icontains=word))
     return [
@@ -69,16 +81,15 @@ def _endpoints(words: list[str]) -> list[Hit]:
     ]
 
 
-def _models(words: list[str]) -> list[Hit]:
+def _models(actor: Actor, words: list[str]) -> list[Hit]:
     """Models by name; a version too, once a word names it."""
-    hits = []
-    for model in model_list():
-        if _fits(words, model.name):
-            hits.append(Hit(model.name, model.description, reverse("registry:model", args=[model.name])))
-        for version in model.versions.all() if words else ():
-            if any(version.semver.startswith(word) for word in words) and _fits(words, model.name, version.semver):
-                place = reverse("registry:version", args=[model.name, version.semver])
-                hits.append(Hit(f"{model.name} {version.semver}", version.description, place))
+    hits = [
+        Hit(model.name, model.description, reverse("registry:model", args=[model.name]))
+        for model in models_named(actor, words, MOST)
+    ]
+    for version in versions_named(actor, words, MOST):
+        place = reverse("registry:version", args=[version.model.name, version.reference])
+        hits.append(Hit(f"{version.model.name} {version.reference}", version.description, place))
     return hits[:MOST]
 
 
@@ -91,8 +102,8 @@ def _version_begins(word: str) -> Q:
     return Q(**{name: int(part) for name, part in zip(names, parts, strict=False)})
 
 
-def _rollouts(words: list[str]) -> list[Hit]:
-    rows = rollout_list()
+def _rollouts(actor: Actor, words: list[str]) -> list[Hit]:
+    rows = rollout_list(actor=actor)
     for word in words:
         rows = rows.filter(
             Q(endpoint__name__icontains=word)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.env import ROOT, database_settings, read_env
+from controlplane.env import ROOT, database_settings, oidc_settings, read_env
 
 ENV = read_env()
 
@@ -26,10 +26,18 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "channels",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
     "controlplane",
     "apps.kernel",
     "apps.audit",
     "apps.accounts",
+    "apps.reviews",
+    "apps.alerts",
     "apps.registry",
     "apps.targets",
     "apps.telemetry",
@@ -44,13 +52,16 @@ MIDDLEWARE = [
     # requests that adds RateLimit headers and answers 429 as a page or text belongs right below it.
     "controlplane.middleware.ApiProblemMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "controlplane.limits.RateLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "controlplane.limits.SessionLifeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "controlplane.middleware.DomainErrorMiddleware",
 ]
 
@@ -87,7 +98,7 @@ LOGIN_REDIRECT_URL = "fleet"
 LOGOUT_REDIRECT_URL = "accounts:sign_in"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = 12 * 3600  # the absolute end; see PILOTHOUSE_SESSION_IDLE_SECONDS for the quiet one
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.is_https
 SECURE_HSTS_SECONDS = 31_536_000 if ENV.is_https else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -109,6 +120,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "controlplane.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,  # the media type is chosen by Accept; ?format= would be a parameter of no operation
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SPECTACULAR_SETTINGS = {
@@ -121,9 +133,48 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "controlplane.api_headers.headers_of_every_answer",
+    ],
+    # Names of value sets that several objects share; without these the generator numbers them.
+    "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "apps.accounts.api.shapes.ROLES",
+        "EnvironmentEnum": "apps.accounts.api.shapes.PLACES",
+        "AskedEnvironmentEnum": "apps.accounts.api.explain.ASKED_PLACES",
+        "AccountKindEnum": "apps.accounts.api.shapes.ACCOUNT_KINDS",
+        "ActorKindEnum": "apps.accounts.api.shapes.ACTOR_KINDS",
+        "OnExpiryEnum": "apps.rollouts.api.bodies.THEN",
+        "AccessChangeEnum": "apps.accounts.api.explain.CHANGES",
+    },
 }
 
 LOGGING_CONFIG = None
+
+# Sign-in. There is no sign-up: accounts are made by an admin, by the first run, or by the identity provider.
+ACCOUNT_ADAPTER = "apps.accounts.web.sign_in_hooks.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = False
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "30/m/ip,10/5m/key",
+    "reauthenticate": "10/m/user",
+}
+SOCIALACCOUNT_ADAPTER = "apps.accounts.web.sign_in_hooks.SocialAdapter"
+SOCIALACCOUNT_AUTO_SIGNUP = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False  # people are known by the provider's subject, never by an e-mail address
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = oidc_settings(ENV)
+MFA_ADAPTER = "apps.accounts.web.sign_in_hooks.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "Pilothouse"
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
+USERSESSIONS_TRACK_ACTIVITY = False
 
 PILOTHOUSE_HOME = ENV.home
 PILOTHOUSE_BASE_URL = ENV.base_url
@@ -134,6 +185,17 @@ PILOTHOUSE_ARTIFACT_ROOTS = ENV.artifact_roots
 PILOTHOUSE_TOKEN_ROOTS = ENV.token_roots
 PILOTHOUSE_AGENT_PORT = ENV.agent_port
 PILOTHOUSE_REDIS_URL = ENV.redis_url
+PILOTHOUSE_VAULT_FILE = ENV.vault_file
+PILOTHOUSE_AUDIT_KEYS = ENV.audit_keys
+PILOTHOUSE_AUDIT_SINK = ENV.audit_sink
+PILOTHOUSE_ARTIFACT_STORE = ENV.artifact_store
+PILOTHOUSE_ARTIFACT_SOURCES = ENV.artifact_sources
+PILOTHOUSE_OUTBOUND_ALLOW = ENV.outbound_allow
+PILOTHOUSE_LIMITS = ENV.limits
+PILOTHOUSE_KEY_MAX_DAYS = ENV.key_max_days
+PILOTHOUSE_OIDC_NAME = ENV.oidc.name if ENV.oidc else ""
+PILOTHOUSE_SESSION_IDLE_SECONDS = 30 * 60
+PILOTHOUSE_STEP_UP_SECONDS = 300
 # 5 MB of plotly.min.js comes from its Python package, see controlplane/finders.py
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.FileSystemFinder",

@@ -175,8 +175,8 @@ class Up:
             stamp.write_text(wanted)
         self.say("Database migrated" + (", static files collected" if is_stale else ""))
 
-    def _begin(self, name: str, *arguments: str) -> Step:
-        log = self.settings.logs / f"{name}.log"
+    def _begin(self, name: str, *arguments: str, folder: Path | None = None) -> Step:
+        log = (folder or self.settings.logs) / f"{name}.log"
         offset = log.stat().st_size if log.exists() else 0
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
         return Step(name, launch(command, folder=ROOT, log=log, environment=self.environment), log, offset)
@@ -224,10 +224,12 @@ class Up:
                      f"{self.settings.home / 'demo' / 'rate'})")  # fmt: skip
 
     def _link(self) -> None:
-        step = self._begin("setup_link", "setup_link")
+        # Whoever has the link becomes the first admin: it is on the terminal, and in no log that others can read.
+        step = self._begin("setup_link", "setup_link", folder=self.settings.secrets)
         try:
             self._finish(step)
             link = step.last_line()
+            step.log.unlink()
         except LaunchError as error:
             self.say(str(error))
             link = self.settings.web_url

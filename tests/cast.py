@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.accounts.domain.roles import Role
-from apps.accounts.models import Membership, User
+from apps.accounts.models import Membership, Team, User
 from apps.accounts.services.access import actor_of
 from apps.kernel.actor import Actor
 
@@ -17,11 +17,13 @@ CAST: dict[str, frozenset[Role]] = {
 }
 
 
-def make_user(name: str, roles: frozenset[Role] | None = None) -> User:
-    """An account with ``PASSWORD``; a name of the cast has its roles unless others are given."""
+def make_user(name: str, roles: frozenset[Role] | None = None, team: Team | None = None, environment: str = "") -> User:
+    """An account with ``PASSWORD``; a name of the cast has its roles unless others are given. Everywhere by default."""
     user = User.objects.create_user(username=name, password=PASSWORD)
     given = CAST[name] if roles is None else roles
-    Membership.objects.bulk_create([Membership(user=user, role=role) for role in given])
+    Membership.objects.bulk_create(
+        [Membership(user=user, role=role, team=team, environment=environment) for role in given]
+    )
     return user
 
 

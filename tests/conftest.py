@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from pathlib import PurePath
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.audit.flushable import django_db_setup  # noqa: F401  wraps the fixture of that name
 
@@ -17,11 +20,20 @@ _cannot_run: Counter[str] = Counter()
 TOGETHER = frozenset({"browser", "chaos", "serving"})
 
 
-@pytest.hookimpl(tryfirst=True)
+class ByPlace(LoadScopeScheduling):  # type: ignore[misc]
+    """A file goes to one process as a whole, a folder of TOGETHER too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = PurePath(file).parent.name
+        return folder if folder in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    return ByPlace(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        folder, file = item.path.parent.name, str(item.path)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else file))
     if CHROMIUM:
         return
     for item in items:

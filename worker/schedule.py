@@ -9,7 +9,18 @@ from typing import Any
 
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "rollouts-tick": {"task": "rollouts.tick_due", "schedule": 1.0, "options": {"expires": 3}},
+    "rollouts-promotions": {"task": "rollouts.promotions_due", "schedule": 30.0, "options": {"expires": 30}},
     "targets-reconcile": {"task": "targets.reconcile_due", "schedule": 2.0, "options": {"expires": 5}},
     "accounts-sweep": {"task": "accounts.sweep", "schedule": 3600.0, "options": {"expires": 3000}},
+    "alerts-collect": {"task": "alerts.collect", "schedule": 2.0, "options": {"expires": 5}},
+    "alerts-look": {"task": "alerts.look", "schedule": 15.0, "options": {"expires": 15}},
+    "alerts-send": {"task": "alerts.send_due", "schedule": 10.0, "options": {"expires": 10}},
+    "audit-checkpoint": {"task": "audit.checkpoint", "schedule": 30.0, "options": {"expires": 30}},
+    "audit-ship": {"task": "audit.ship", "schedule": 30.0, "options": {"expires": 30}},
+    "reviews-expire": {"task": "reviews.expire", "schedule": 10.0, "options": {"expires": 10}},
+    "registry-verify": {"task": "registry.verify_due", "schedule": 10.0, "options": {"expires": 10}},
+    "registry-import": {"task": "registry.import_due", "schedule": 30.0, "options": {"expires": 30}},
+    "registry-webhooks": {"task": "registry.send_webhooks_due", "schedule": 10.0, "options": {"expires": 10}},
+    "registry-uploads": {"task": "registry.expire_uploads", "schedule": 3600.0, "options": {"expires": 3000}},
     "telemetry-prune": {"task": "telemetry.prune", "schedule": 600.0, "options": {"expires": 500}},
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -25,6 +25,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from apps.accounts.domain.doors import DECLARABLE, PUBLIC, SIGNED_IN
 from apps.accounts.domain.roles import who_can
 from apps.accounts.services.access import access_allows, access_require, actor_of
+from apps.accounts.services.step_up import CONFIRM_URL, step_up_is_fresh
 from apps.kernel.actor import Actor
 
 View = Callable[..., HttpResponseBase]
@@ -43,7 +44,7 @@ def declares(required: Declared) -> Callable[[View], View]:
             needed = _needed(required, request.method or "")
             if needed is None:
                 return HttpResponseNotAllowed(sorted(required))
-            request.actor = actor_of(request.user, getattr(request, "request_id", ""))  # type: ignore[attr-defined]
+            request.actor = _actor(request)  # type: ignore[attr-defined]
             if needed != PUBLIC and not request.user.is_authenticated:
                 return _to_sign_in(request)
             if needed not in {PUBLIC, SIGNED_IN}:
@@ -54,6 +55,14 @@ def declares(required: Declared) -> Callable[[View], View]:
         return guarded
 
     return guard
+
+
+def _actor(request: HttpRequest) -> Actor:
+    """Who asks. A part of a page is rendered with a copy of the page's request, which knows it already."""
+    known = vars(request).get("actor")
+    if isinstance(known, Actor) and known.kind == "user" and known.id == str(request.user.pk):
+        return known
+    return actor_of(request.user, getattr(request, "request_id", ""))
 
 
 def actor_of_request(request: HttpRequest) -> Actor:
@@ -71,6 +80,27 @@ def why_not(request: HttpRequest, action: str) -> str:
         return ""
     roles = [role.value for role in who_can(action)]
     return f"You may look, not do this. It needs the role {' or '.join(roles)}; an admin can give it."
+
+
+def step_up(view: View) -> View:
+    """For what is dangerous: a signed-in person whose last proof is old confirms first, and comes back.
+
+    Inside ``@declares``. A fragment is told to take the whole page there; a POST is done again by the person.
+    """
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if step_up_is_fresh(request):
+            return view(request, *args, **kwargs)
+        page = urlsplit(request.headers.get("HX-Current-URL", request.headers.get("Referer", "")))
+        back = request.get_full_path() if request.method == "GET" else page.path or resolve_url("fleet")
+        address = f"{CONFIRM_URL}?{urlencode({'next': back})}"
+        if request.headers.get("HX-Request") == "true":
+            answer: HttpResponse = HttpResponseClientRedirect(address)
+            return answer
+        return HttpResponseRedirect(address)
+
+    return guarded
 
 
 def undeclared_doors(patterns: list[URLPattern | URLResolver]) -> list[str]:

@@ -28,6 +28,9 @@ class Rollout(models.Model):
     ``look_error`` and ``look_failed_at``: the newest look ended in an error (a bug, an unreadable row), since when; the
     next good look clears them. ``asked`` is an abort or rollback that came meanwhile, ``{"command", "by", "reason"}``:
     the first good look carries it out.
+
+    ``starters`` are the ids of the people behind whoever started it: none of them may approve its steps.
+    ``promotion_id`` names the registry's request for a protected alias that this rollout brings; "" for none.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=rollout_id)
@@ -52,6 +55,8 @@ class Rollout(models.Model):
     findings = models.JSONField(default=list)
     note = models.TextField(default="", blank=True)
     created_by = models.CharField(max_length=200)
+    starters = models.JSONField(default=list)
+    promotion_id = models.CharField(max_length=40, default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     step_started_at = models.DateTimeField(null=True, blank=True)

@@ -8,6 +8,8 @@ from datetime import datetime
 from django.db.models import Count, QuerySet
 
 from apps.accounts.domain.roles import who_can
+from apps.accounts.services.access import scope_q
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.kernel.verdicts import Finding, Verdict
@@ -24,6 +26,8 @@ RELATED = (
     "stable_version__model",
     "candidate_version__model",
 )
+PLACE = {"team": "endpoint__team", "environment": "endpoint__target__environment"}
+"""Lookups from a rollout to where rights hold."""
 _ACTIVE = [phase.value for phase in ACTIVE]
 
 
@@ -38,15 +42,16 @@ class AllowedCommand:
     roles: tuple[str, ...]
 
 
-def rollout_get(rollout_id: str) -> Rollout:
-    """With endpoint, target and versions, one query. Raises NotFound."""
-    rollout = Rollout.objects.select_related(*RELATED).filter(pk=rollout_id).first()
+def rollout_get(rollout_id: str, actor: Actor | None = None) -> Rollout:
+    """With endpoint, target and versions, one query; with ``actor`` only one that they may see. Raises NotFound."""
+    rollout = rollout_list(actor).filter(pk=rollout_id).first()
     if rollout is None:
         raise NotFound("rollout_not_found", f"There is no rollout {rollout_id!r}.")
     return rollout
 
 
 def rollout_list(
+    actor: Actor | None = None,
     *,
     endpoint_id: str | None = None,
     phase: str | None = None,
@@ -54,8 +59,13 @@ def rollout_list(
     strategy: str | None = None,
     candidate_version_id: str | None = None,
 ) -> QuerySet[Rollout]:
-    """Newest first, with endpoint, target and versions. ``phase`` may name several, separated by commas."""
+    """Newest first, with endpoint, target and versions; with ``actor`` those that they may see.
+
+    ``phase`` may name several, separated by commas.
+    """
     found = Rollout.objects.select_related(*RELATED).order_by("-created_at", "-pk")
+    if actor is not None:
+        found = found.filter(scope_q(actor, "rollout.read", **PLACE))
     if endpoint_id is not None:
         found = found.filter(endpoint_id=endpoint_id)
     if phase:
@@ -80,6 +90,11 @@ def active_of(endpoint_id: str) -> Rollout | None:
     found = list(rows.order_by("created_at", "pk"))
     moving = [rollout for rollout in found if rollout.phase != Phase.PENDING]
     return next(iter([*moving, *found]), None)
+
+
+def review_of(rollout: Rollout) -> str:
+    """The id of the review that the rollout waits for; "" where it waits for none."""
+    return str(rollout.memo.get("review_id", "")) if rollout.phase == Phase.WAITING else ""
 
 
 def transitions_of(rollout_id: str) -> QuerySet[Transition]:
@@ -113,9 +128,10 @@ def engine_fault(rollout: Rollout) -> Finding | None:
     return Finding(Verdict.ERROR, sentence, {"since": rollout.look_failed_at, "asked": rollout.asked})
 
 
-def engine_faults() -> list[Rollout]:
-    """Active rollouts at which the engine fails now, longest first, with endpoint, target and versions."""
-    rows = Rollout.objects.select_related(*RELATED).filter(phase__in=_ACTIVE).exclude(look_error="")
+def engine_faults(actor: Actor | None = None) -> list[Rollout]:
+    """Active rollouts at which the engine fails now, longest first, with endpoint, target and versions; with ``actor``
+    those that they may see."""
+    rows = rollout_list(actor, is_active=True).exclude(look_error="")
     return list(rows.order_by("look_failed_at", "pk"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from celery import shared_task
 
 from apps.rollouts.services.probe import rollout_probe
+from apps.rollouts.services.promotion import promotion_review, promotion_settle, promotions_due
 from apps.rollouts.services.tick import rollout_tick, tick_due
 
 
@@ -27,6 +28,24 @@ def rollouts_tick(self: Any, rollout_id: str) -> None:
 def rollouts_probe(rollout_id: str) -> int:
     """Nobody calls the endpoint and its target's policy is to probe: ask the candidate some times."""
     return rollout_probe(rollout_id)
+
+
+@shared_task(name="rollouts.promotion_requested")  # type: ignore[untyped-decorator]
+def rollouts_promotion_requested(promotion_id: str) -> str:
+    """Somebody wants to move a protected alias: ask for a second person."""
+    return promotion_review(promotion_id)
+
+
+@shared_task(name="rollouts.promotion_decided")  # type: ignore[untyped-decorator]
+def rollouts_promotion_decided(promotion_id: str) -> str:
+    """The review of such a request ended."""
+    return promotion_settle(promotion_id)
+
+
+@shared_task(name="rollouts.promotions_due")  # type: ignore[untyped-decorator]
+def rollouts_promotions_due() -> int:
+    """Every thirty seconds: what a lost bell left behind."""
+    return promotions_due()
 
 
 def _holder(task: Any) -> str:

@@ -75,6 +75,8 @@ class Endpoint(models.Model):
     said. The lease (``lease_holder``, ``lease_until`` by the database's clock) says who may act; ``lease_epoch`` grows
     whenever it changes hands and is checked at the target, because a lease alone lets a frozen worker write late.
 
+    ``follows`` is an alias of the model, or "": an approved move of that alias starts a rollout here.
+
     ``applied_generation`` is the newest generation that the target *accepted* from us (0 after it was seen to hold
     something else); whether it is true there stands in ``observed``. ``apply_attempts`` counts failures in a row, for
     the growing delay in ``reconcile_due_at``. ``removed_at`` with an ``applied_generation`` behind means: still to be
@@ -85,6 +87,8 @@ class Endpoint(models.Model):
     name = models.SlugField(max_length=80, unique=True)
     target = models.ForeignKey(Target, on_delete=models.PROTECT, related_name="endpoints")
     model = models.ForeignKey("registry.Model", on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey("accounts.Team", on_delete=models.PROTECT, related_name="+")
+    follows = models.CharField(max_length=255, default="", blank=True)
     stable_version = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, null=True, related_name="+")
     desired = models.JSONField(default=dict)
     generation = models.PositiveIntegerField(default=0)

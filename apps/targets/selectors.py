@@ -7,24 +7,32 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
+from apps.accounts.services.access import access_allows, scope_q
+from apps.kernel.actor import Actor
 from apps.kernel.errors import NotFound
 from apps.targets.domain.driver import Capabilities, Observed, Support
 from apps.targets.domain.observed import observed_from_json
 from apps.targets.domain.plan import EndpointPlan
-from apps.targets.models import Endpoint, FreezeWindow, Target
+from apps.targets.models import Endpoint, Environment, FreezeWindow, Target
 
 
-def target_get(target_id: str) -> Target:
-    """By id or name. Raises NotFound."""
-    target = Target.objects.filter(Q(pk=target_id) | Q(name=target_id)).first()
+def target_get(target_id: str, actor: Actor | None = None) -> Target:
+    """By id or name; with ``actor`` only one that they may see. Raises NotFound."""
+    target = target_list(actor).filter(Q(pk=target_id) | Q(name=target_id)).first()
     if target is None:
         raise NotFound("target_not_found", f"There is no target {target_id!r}.")
     return target
 
 
-def target_list() -> QuerySet[Target]:
-    """Every target, by name."""
-    return Target.objects.order_by("name")
+def target_list(actor: Actor | None = None) -> QuerySet[Target]:
+    """Every target, by name; with ``actor`` those of the environments that they may look into, with any team."""
+    found = Target.objects.order_by("name")
+    return found if actor is None else found.filter(environment__in=environments_for(actor, "target.read"))
+
+
+def environments_for(actor: Actor, action: str) -> list[str]:
+    """The environments in which ``actor`` may do ``action`` with some team. Targets belong to no team."""
+    return [one.value for one in Environment if access_allows(actor, action, None, one.value)]
 
 
 def capabilities_of(target: Target) -> Capabilities:
@@ -34,17 +42,23 @@ def capabilities_of(target: Target) -> Capabilities:
     return Capabilities(**ways, min_weight_bp=stored.get("min_weight_bp", 1), note=stored.get("note", ""))
 
 
-def endpoint_get(endpoint_id: str) -> Endpoint:
-    """By id or name, with target, model and stable version in one query. Raises NotFound, for removed ones too."""
-    endpoint = _live().filter(Q(pk=endpoint_id) | Q(name=endpoint_id)).first()
+def endpoint_get(endpoint_id: str, actor: Actor | None = None) -> Endpoint:
+    """By id or name, with target, model and stable version in one query; with ``actor`` only one that they may see.
+    Raises NotFound, for removed ones too."""
+    endpoint = endpoint_list(actor).filter(Q(pk=endpoint_id) | Q(name=endpoint_id)).first()
     if endpoint is None:
         raise NotFound("endpoint_not_found", f"There is no endpoint {endpoint_id!r}.")
     return endpoint
 
 
-def endpoint_list(*, target_id: str | None = None, environment: str | None = None) -> QuerySet[Endpoint]:
-    """Every endpoint that was not removed, by name, with target, model and stable version."""
+def endpoint_list(
+    actor: Actor | None = None, *, target_id: str | None = None, environment: str | None = None
+) -> QuerySet[Endpoint]:
+    """Every endpoint that was not removed, by name, with target, model and stable version; with ``actor`` those that
+    they may see."""
     found = _live().order_by("name")
+    if actor is not None:
+        found = found.filter(scope_q(actor, "endpoint.read", team="team", environment="target__environment"))
     if target_id is not None:
         found = found.filter(target_id=target_id)
     if environment is not None:
@@ -77,9 +91,14 @@ def freeze_active(endpoint: Endpoint, at: datetime) -> FreezeWindow | None:
     return FreezeWindow.objects.filter(own | wider, starts_at__lte=at, ends_at__gt=at).order_by("-ends_at").first()
 
 
-def freeze_list(*, at: datetime | None = None) -> QuerySet[FreezeWindow]:
-    """Freeze windows, soonest first; with ``at`` those that are not over then."""
-    windows = FreezeWindow.objects.select_related("endpoint").order_by("starts_at")
+def freeze_list(actor: Actor | None = None, *, at: datetime | None = None) -> QuerySet[FreezeWindow]:
+    """Freeze windows, soonest first; with ``at`` those that are not over then, with ``actor`` those of endpoints and
+    environments that they may see."""
+    windows = FreezeWindow.objects.select_related("endpoint__target").order_by("starts_at")
+    if actor is not None:
+        own = scope_q(actor, "endpoint.read", team="endpoint__team", environment="endpoint__target__environment")
+        wide = Q(endpoint_id=None, environment__in=["", *environments_for(actor, "endpoint.read")])
+        windows = windows.filter(Q(endpoint_id__isnull=False) & own | wide)
     return windows if at is None else windows.filter(ends_at__gt=at)
 
 

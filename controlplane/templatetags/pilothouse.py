@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from django import template
 from django.http import HttpRequest
@@ -149,7 +150,7 @@ def _first(request: HttpRequest, url: str) -> str:
     inner.__dict__.pop("headers", None)  # a cached property of the outer request
     inner.method, inner.path = "GET", url
     inner.META = {key: value for key, value in request.META.items() if not key.startswith("HTTP_IF_")}
-    found = resolve(url)
+    found = resolve(unquote(url))  # as Django does it with the path of a request
     try:
         response = found.func(inner, *found.args, **found.kwargs)
     except DomainError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from apps.accounts.models import IdempotencyRecord, SetupToken
 from apps.accounts.services import idempotency
 from apps.accounts.services.idempotency import Answer, idempotent_run
 from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
+from tests.worker.support import environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,12 +54,10 @@ def names() -> list[str]:
 @contextmanager
 def process(where: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has claimed the key and is at work."""
-    name = str(connection.settings_dict["NAME"])
-    url = os.environ["DATABASE_URL"].replace(name.removeprefix("test_"), name)
     with subprocess.Popen(
         [sys.executable, "-m", "tests.accounts.claimant", where],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "controlplane.settings"},
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     ) as running:

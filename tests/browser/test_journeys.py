@@ -11,8 +11,8 @@ from collections import Counter
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.browser.axe import broken_rules
 from tests.browser.steps import start_from_the_fleet
 from tests.stack import Stack, eventually
 
@@ -92,11 +92,19 @@ def test_no_page_is_wider_than_its_window(page: Page) -> None:
         page.goto(path)
         for width in (1440, 800, 360):
             page.set_viewport_size({"width": width, "height": 800})
-            try:  # charts follow a new width a moment later
-                page.wait_for_function(f"document.documentElement.scrollWidth <= {width}", timeout=10_000)
-            except PlaywrightTimeout:
-                wide.append((path, width, page.evaluate("document.documentElement.scrollWidth")))
+            for _ in range(100):  # charts follow a new width a moment later
+                seen = page.evaluate("document.documentElement.scrollWidth")
+                if seen <= width:
+                    break
+                page.wait_for_timeout(100)
+            else:
+                wide.append((path, width, seen))
     assert wide == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_any_page(page: Page, theme: str) -> None:
+    assert broken_rules(page, PAGES, theme) == {}
 
 
 def test_the_keyboard_alone_finds_goes_and_asks_for_help(page: Page) -> None:

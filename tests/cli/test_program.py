@@ -41,6 +41,13 @@ def test_plan_shows_and_starts_nothing_and_start_takes_exactly_that_plan(world: 
     assert {json.loads(one.stdout)["id"] for one in started} == {Rollout.objects.get().pk}
 
 
+def test_an_approval_is_asked_for_with_one_option(world: World, program: Program) -> None:
+    planned = program("alice")("-o", "json", "rollout", "plan", "late-arrival", "1.1.0", "--approval", "2")
+    assert planned.returncode == 0, planned.stderr
+    steps = json.loads(planned.stdout)["plan"]["steps"]
+    assert [step["quorum"] for step in steps if step["kind"] == "approval"] == [2]
+
+
 @pytest.mark.parametrize(
     ("phase", "code"),
     [

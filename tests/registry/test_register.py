@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -17,7 +18,9 @@ from apps.registry import selectors
 from apps.registry.models import Model, ModelVersion
 from apps.registry.services.register import alias_move, model_create, version_register
 from apps.registry.services.verify import artifact_check
+from apps.registry.services.verify_policy import format_rule_set
 from tests.cast import make_actor
+from tests.registry.files import canary, has_sung
 from tests.registry.trees import INPUTS, make_artifact
 
 pytestmark = pytest.mark.django_db
@@ -145,7 +148,7 @@ def test_an_alias_moves_once_and_tells_from_where_to_where(house: House) -> None
     house.register("1.1.0")
 
     def move(version: str, **how: Any) -> str:
-        return alias_move(actor=house.alice, model_name="late", alias="champion", version=version, **how).version.semver
+        return alias_move(actor=house.alice, model_name="late", alias="blue", version=version, **how).version.semver
 
     assert [move("1.0.0", expected=""), move("1.0.0"), move("1.1.0", expected="1.0.0")] == ["1.0.0", "1.0.0", "1.1.0"]
     moves = Event.objects.filter(verb="alias.moved").order_by("seq")
@@ -153,7 +156,7 @@ def test_an_alias_moves_once_and_tells_from_where_to_where(house: House) -> None
     with pytest.raises(Conflict) as refused:
         move("1.0.0", expected="1.0.0")
     assert refused.value.extra["current"] == "1.1.0"
-    assert [alias.name for alias in selectors.alias_list("late")] == ["champion"]
+    assert [alias.name for alias in selectors.alias_list("late")] == ["blue"]
 
 
 @pytest.mark.parametrize("alias", ["1", "v2", "1.0.0", "Champion", "", "a b", "x" * 81])
@@ -223,3 +226,23 @@ def test_a_link_put_into_a_registered_artifact_is_a_changed_artifact(house: Hous
     with pytest.raises(PolicyRefused) as refused:
         artifact_check(version)
     assert refused.value.code == "digest_mismatch"
+
+
+def test_a_pickle_at_a_path_is_refused_by_the_models_rule_and_never_runs(house: House, tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "bad", weights=canary(tmp_path))
+    with pytest.raises(PolicyRefused, match=r"model\.skops is a pickle that reaches for posix\.system") as refused:
+        version_register(actor=house.alice, model_name="late", semver="1.0.0", path=folder)
+    assert refused.value.code == "format_refused"
+    assert not ModelVersion.objects.exists()
+    assert not has_sung(tmp_path)
+
+
+def test_an_ordinary_pickle_at_a_path_needs_a_rule_and_shows_its_imports(house: House, tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "old", weights=pickle.dumps(Path("x")))
+    with pytest.raises(PolicyRefused, match=r"it imports pathlib\.PosixPath.*let an admin allow pickles"):
+        version_register(actor=house.alice, model_name="late", semver="1.0.0", path=folder)
+    rule = {"scope": "model", "name": "late", "allow_pickle": True, "reason": "old models"}
+    format_rule_set(actor=make_actor("ada"), **rule)
+    version = version_register(actor=house.alice, model_name="late", semver="1.0.0", path=folder)
+    assert version.format == "pickle"
+    assert version.inspection["pickles"][0]["imports"] == ["pathlib.PosixPath"]

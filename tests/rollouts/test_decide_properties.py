@@ -30,22 +30,34 @@ from apps.rollouts.domain.state import (
     Memo,
     Policy,
     Request,
+    ReviewSeen,
     RolloutState,
     RouteSeen,
     Seen,
     Traffic,
     VariantSeen,
 )
-from apps.rollouts.domain.strategies import PROFILES, build_plan
+from apps.rollouts.domain.strategies import PROFILES, approval_step, build_plan
 from apps.rollouts.domain.wanted import wanted
 from tests.rollouts.worlds import NOW
 
 ages = st.floats(0, 10_000, allow_nan=False)
 moments = ages.map(lambda age: NOW - age)
 plans = st.builds(
-    lambda strategy, profile: build_plan(strategy, profile=profile),
+    lambda strategy, profile, asks: build_plan(
+        strategy, profile=profile, approval=approval_step() if asks and strategy is not Strategy.SHADOW else None
+    ),
     st.sampled_from(Strategy),
     st.sampled_from(PROFILES),
+    st.booleans(),
+)
+reviews = st.builds(
+    ReviewSeen,
+    id=st.sampled_from(["rv_1", "rv_2"]),
+    state=st.sampled_from(["open", "approved", "rejected", "expired", "voided", "withdrawn"]),
+    plan_hash=st.sampled_from([build_plan(Strategy.CANARY, approval=approval_step()).plan_hash, "sha256:other"]),
+    evidence_hash=st.sampled_from(["sha256:seen", "sha256:other"]),
+    said=st.just("Ana"),
 )
 variants = st.builds(
     lambda is_ready, state: VariantSeen("ready" if is_ready else state, is_ready, ""),
@@ -87,6 +99,7 @@ def sights(draw: st.DrawFn, *, with_request: bool = True) -> Seen:
         freeze=draw(maybe),
         busy_with=draw(maybe),
         blocked=draw(maybe),
+        review=draw(st.none() | reviews),
         request=draw(st.none() | request) if with_request else None,
     )
 
@@ -102,6 +115,9 @@ def states(draw: st.DrawFn) -> RolloutState:
         phase = phase if gates else Phase.SHIFTING
     if phase is Phase.BAKING:
         step = next(index for index, one in enumerate(plan.steps) if one.kind is StepKind.PAUSE)
+    if phase is Phase.WAITING and draw(st.booleans()):
+        asking = [index for index, one in enumerate(plan.steps) if one.kind is StepKind.APPROVAL]
+        step = asking[0] if asking else step
     if phase in {Phase.PENDING, Phase.PREPARING}:
         step = -1
     began = [one for one in plan.steps[: step + 1] if one.kind is StepKind.SET_WEIGHT]
@@ -116,6 +132,7 @@ def states(draw: st.DrawFn) -> RolloutState:
             unready_since=draw(st.none() | moments), blind_since=draw(st.none() | moments),
             blind_seconds=draw(ages), baked_seconds=draw(ages), is_released=draw(st.booleans()),
             outcome=draw(st.sampled_from(Outcome)) if is_back else None,
+            review_id=draw(st.sampled_from(["", "rv_1"])), evidence_hash="sha256:seen",
         ),
     )  # fmt: skip
 
@@ -142,6 +159,25 @@ def test_with_a_failing_guardrail_traffic_never_moves_forward(state: RolloutStat
         after = advance(known, action, seen.now)
         assert after.weight_bp <= state.weight_bp
         assert after.phase not in {Phase.PROMOTING, Phase.PROMOTED, Phase.COMPLETED}
+
+
+@settings(max_examples=600, deadline=None)
+@given(states(), sights())
+def test_nothing_passes_an_approval_step_but_an_approval_of_this_plan_and_evidence(
+    state: RolloutState, seen: Seen
+) -> None:
+    if state.phase is not Phase.WAITING or not state.is_at_approval:
+        return
+    known = remember(state, seen)
+    action = decide(known, seen)
+    if isinstance(action, Hold):
+        return
+    after = advance(known, action, seen.now)
+    if after.step > state.step or after.phase in {Phase.PROMOTING, Phase.COMPLETED}:
+        review = seen.review
+        assert review is not None
+        asked = ("approved", state.memo.review_id, state.plan.plan_hash, state.memo.evidence_hash)
+        assert (review.state, review.id, review.plan_hash, review.evidence_hash) == asked
 
 
 @settings(max_examples=400, deadline=None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from apps.kernel.canonical import canonical_json
 from apps.kernel.errors import InvalidInput
-from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind, Strategy
+from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind, Strategy, Unapproved
 from apps.rollouts.domain.strategies import PROFILES, build_plan, default_guardrails
 from apps.rollouts.domain.validate import plan_check, plan_errors
 from apps.targets.domain.driver import Capabilities, Support
@@ -19,6 +20,10 @@ GATES = default_guardrails()
 
 def weight(weight_bp: int) -> Step:
     return Step(StepKind.SET_WEIGHT, weight_bp=weight_bp)
+
+
+def approval(**facts: Any) -> Step:
+    return Step(StepKind.APPROVAL, **facts)
 
 
 def canary(*steps: Step) -> Plan:
@@ -50,7 +55,20 @@ def test_the_canary_has_the_steps_of_the_field() -> None:
         (canary(Step(StepKind.SET_WEIGHT), weight(10_000)), "/steps/0/weight_bp", "required"),
         (canary(Step(StepKind.PAUSE, seconds=-1), weight(10_000)), "/steps/0/seconds", "out_of_range"),
         (canary(Step(StepKind.GATE), weight(10_000)), "/steps/0/gates", "empty"),
-        (canary(Step(StepKind.APPROVAL), weight(10_000)), "/steps/0/kind", "approval_unavailable"),
+        (canary(approval(quorum=0), weight(10_000)), "/steps/0/quorum", "out_of_range"),
+        (canary(approval(deadline_seconds=5), weight(10_000)), "/steps/0/deadline_seconds", "out_of_range"),
+        (canary(approval(seconds=5), weight(10_000)), "/steps/0/seconds", "not_here"),
+        (canary(Step(StepKind.PAUSE, seconds=5, quorum=2), weight(10_000)), "/steps/0/quorum", "not_here"),
+        (
+            canary(approval(on_rejection=Unapproved.HOLD, on_expiry=Unapproved.ROLL_BACK), weight(10_000)),
+            "/steps/0/on_expiry",
+            "stricter_than_rejection",
+        ),
+        (
+            build_plan(Strategy.RECREATE, steps=(approval(), weight(10_000))),
+            "/steps/0/kind",
+            "approval_too_late",
+        ),
         (canary(Step(StepKind.PAUSE, seconds=5, weight_bp=3), weight(10_000)), "/steps/0/weight_bp", "not_here"),
         (canary(Step(StepKind.GATE, gates=(GATES[0], GATES[0])), weight(10_000)), "/steps/0/gates/1/name", "name"),
         (build_plan(Strategy.SHADOW, steps=(weight(500),)), "/steps/0/weight_bp", "shadow_weight"),

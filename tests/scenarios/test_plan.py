@@ -39,7 +39,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 def plan(stage: Stage, version: ModelVersion) -> RolloutPlan:
-    return rollout_plan(endpoint_id=stage.site.endpoint.pk, version_id=version.pk, strategy="canary", profile="fast")
+    return rollout_plan(
+        actor=ALICE, endpoint_id=stage.site.endpoint.pk, version_id=version.pk, strategy="canary", profile="fast"
+    )
 
 
 def blocks(stage: Stage, version: ModelVersion) -> list[str]:
@@ -74,7 +76,7 @@ def test_versions_that_cannot_serve_are_blocked(stage: Stage) -> None:
     assert blocks(stage, stage.site.stable) == ["same_version"]
     assert blocks(stage, stage.version("1.3.0", status="failed_registration")) == ["version_not_ready"]
     with pytest.raises(NotFound):
-        rollout_plan(endpoint_id=stage.site.endpoint.pk, version_id="mv_none", strategy="canary")
+        rollout_plan(actor=ALICE, endpoint_id=stage.site.endpoint.pk, version_id="mv_none", strategy="canary")
 
 
 def test_an_artifact_that_is_gone_or_changed_is_blocked_and_nothing_starts(stage: Stage) -> None:
@@ -100,11 +102,11 @@ def test_a_schema_that_breaks_callers_is_blocked_and_the_fields_are_named(stage:
 
 
 def test_every_fault_of_the_steps_is_reported_at_once_with_its_field(stage: Stage) -> None:
-    steps = (Step(StepKind.APPROVAL), Step(StepKind.SET_WEIGHT, weight_bp=500))
+    steps = (Step(StepKind.APPROVAL, quorum=0), Step(StepKind.SET_WEIGHT, weight_bp=500))
     with pytest.raises(InvalidInput) as refused:
         stage.start(stage.version("1.1.0"), steps=steps)
     found = {(fault.pointer, fault.code) for fault in refused.value.fields}
-    assert found == {("/steps/0/kind", "approval_unavailable"), ("/steps/1/weight_bp", "never_full")}
+    assert found == {("/steps/0/quorum", "out_of_range"), ("/steps/1/weight_bp", "never_full")}
 
 
 def test_an_unreachable_target_blocks_and_a_freeze_only_warns(stage: Stage) -> None:
@@ -124,3 +126,22 @@ def test_looking_at_many_rollouts_costs_as_many_queries_as_looking_at_one(stage:
             assert len(rollouts_look(rollouts_read(ids))) == len(ids)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 8
+
+
+def test_a_version_whose_bytes_nobody_saw_is_refused_with_the_line_that_brings_them_in(stage: Stage) -> None:
+    version = stage.version("1.1.0", trust="unverified")
+    with pytest.raises(PolicyRefused) as refused:
+        stage.start(version)
+    assert refused.value.code == "version_unverified"
+    assert "curl -X POST http" in refused.value.detail
+    assert f"/models/late-arrival/versions/{version.number}/ingest" in refused.value.detail
+    assert blocks(stage, version) == ["version_unverified"]
+
+
+def test_what_was_brought_in_is_served_from_where_it_was_verified(stage: Stage) -> None:
+    version = stage.version("1.1.0")
+    ModelVersion.objects.filter(pk=version.pk).update(source_uri="models:/elsewhere", storage_uri=version.source_uri)
+    rollout = stage.start(version)
+    stage.run(60, until="shifting", rollout=rollout)
+    applied = stage.site.reload().desired["variants"]
+    assert {one["key"]: one["artifact_uri"] for one in applied}["v1-1-0"] == version.source_uri

@@ -17,6 +17,7 @@ from apps.kernel.live import LIVE_CHANNEL
 from controlplane import live_consumer
 from controlplane.live_consumer import LiveConsumer
 from tests.cast import make_user
+from tests.fakes.targets import make_site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WAIT_SECONDS = 30
@@ -85,11 +86,13 @@ async def test_nobody_is_told_to_sign_in_and_hears_nothing() -> None:
 
 async def test_a_viewer_hears_of_what_they_asked_for() -> None:
     bob = await database_sync_to_async(make_user)("bob")
+    site = await database_sync_to_async(make_site)()
+    asked = f"endpoint:{site.endpoint.pk}"
     socket = Socket(bob)
     await socket.connect()
-    await socket.say('{"subscribe": ["rollout:ro_1"]}')
-    frame = await publish_until_heard(socket, ["endpoint:ep_9", "rollout:ro_1"])
-    assert (frame["channel"], frame["revision"]) == ("rollout:ro_1", 7)
+    await socket.say(orjson.dumps({"subscribe": [asked]}).decode())
+    frame = await publish_until_heard(socket, ["endpoint:ep_9", asked])
+    assert (frame["channel"], frame["revision"]) == (asked, 7)
     await socket.leave()
 
 
@@ -99,10 +102,13 @@ async def test_whoever_has_no_role_hears_nothing_and_unknown_kinds_are_nobodys()
     from apps.accounts.services.access import actor_of
 
     consumer._actor = await database_sync_to_async(actor_of)(mallory)
-    assert consumer._allowed(["fleet", "rollout:ro_1"]) == frozenset()
+    site = await database_sync_to_async(make_site)()
+    there = f"endpoint:{site.endpoint.pk}"
+    allowed = database_sync_to_async(consumer._allowed)
+    assert await allowed(["fleet", there]) == frozenset()
     bob = await database_sync_to_async(make_user)("bob")
     consumer._actor = await database_sync_to_async(actor_of)(bob)
-    assert consumer._allowed(["fleet", "secrets", "audit:1", "rollout:ro_1"]) == {"fleet", "rollout:ro_1"}
+    assert await allowed(["fleet", "secrets", "audit:1", there, "rollout:ro_none"]) == {"fleet", there}
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"subscribe": "fleet"}', '{"subscribe": [1, null]}'])

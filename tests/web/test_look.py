@@ -78,4 +78,5 @@ def test_a_template_is_small_and_has_no_inline_script_or_handler(path: Path) -> 
 def test_no_template_or_module_loads_anything_from_elsewhere() -> None:
     for path in [*TEMPLATES, *(FRONTEND / "static").rglob("*.*s")]:
         found = [url for url in re.findall(r"https?://[^\s\"'<)]+", path.read_text()) if "w3.org" not in url]
-        assert [url for url in found if "127.0.0.1" not in url] == [], path
+        own = ("http://127.0.0.1", "https://mlflow.example.com")  # what a placeholder shows; loaded by nobody
+        assert [url for url in found if not url.startswith(own)] == [], path

@@ -48,7 +48,7 @@ def test_it_costs_the_same_however_long_the_question(world: World, browser: Brow
     alice = browser("alice")
     with CaptureQueriesContext(connection) as queries:
         alice.get("/_find/", {"q": "late arrival 1.1 " * 40})
-    assert len(queries) <= 9
+    assert len(queries) <= 10
 
 
 def test_nobody_and_whoever_has_no_role_find_nothing(world: World, browser: Browser) -> None:

@@ -1,4 +1,4 @@
-"""The two ways into the API: a key in ``Authorization: Bearer plh_…``, or the session of a page (CSRF enforced).
+"""The ways into the API: a key or a token in ``Authorization: Bearer …``, or the session of a page (CSRF enforced).
 
 Both set ``request.actor``.
 """
@@ -9,25 +9,27 @@ from rest_framework import authentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from apps.accounts.models import ApiToken, User
-from apps.accounts.services.access import actor_of, actor_of_token
-from apps.accounts.services.tokens import TokenRefused, token_verify
+from apps.accounts.models import ApiToken, CiTrust, User
+from apps.accounts.services.access import actor_of
+from apps.accounts.services.credentials import credential_actor
+from apps.accounts.services.tokens import TokenRefused
 from apps.kernel.actor import Actor
 
 
 class TokenAuthentication(authentication.BaseAuthentication):
     """A wrong key is 401, never "then try the session": a CI job must not act as whoever's cookie is around."""
 
-    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+    def authenticate(self, request: Request) -> tuple[User, ApiToken | CiTrust] | None:
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
+        address = request.META.get("REMOTE_ADDR", "")
         try:
-            token = token_verify(text.strip())
+            user, credential, actor = credential_actor(text.strip(), address=address, request_id=_request_id(request))
         except TokenRefused as refused:
             raise AuthenticationFailed(refused.reason) from refused
-        _act_as(request, actor_of_token(token, _request_id(request)))
-        return token.user, token
+        _act_as(request, actor)
+        return user, credential
 
     def authenticate_header(self, request: Request) -> str:
         """Makes a missing sign-in 401 and not 403."""

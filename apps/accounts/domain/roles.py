@@ -14,22 +14,44 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-READ = frozenset({"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read"})
+class Environment(StrEnum):
+    DEVELOPMENT = "development"  # as targets store it
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+READ = frozenset(
+    {"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read", "review.read", "member.read"}
+)
 SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back"})
 SHIP = frozenset(
     {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry"}
 )
+MODELS = frozenset({"model.write", "model.delete", "alias.move", "review.request"})
+MANAGE = frozenset(
+    {"target.write", "endpoint.write", "member.write", "team.write", "token.write", "service.write", "trust.write",
+     "freeze.write", "policy.write", "webhook.write", "registry.import", "audit.read"}
+)  # fmt: skip
 
 ACTIONS: dict[Role, frozenset[str]] = {
     Role.VIEWER: READ,
     Role.OPERATOR: READ | SAFETY,
-    Role.ENGINEER: READ | SAFETY | SHIP | {"endpoint.write", "alias.move"},
-    Role.APPROVER: READ | SAFETY,
-    Role.AUDITOR: READ | {"audit.read"},
-    Role.ADMIN: READ | {"target.write", "endpoint.write", "member.write", "token.write", "freeze.write", "audit.read"},
+    Role.ENGINEER: READ | SAFETY | SHIP | MODELS | {"endpoint.write"},
+    Role.APPROVER: READ | SAFETY | {"review.decide"},
+    Role.AUDITOR: READ | {"audit.read", "audit.export"},
+    Role.ADMIN: READ | MANAGE,
 }
 
 ALL_ACTIONS: frozenset[str] = frozenset().union(*ACTIONS.values())
+
+# Who may not read a thing must not learn that it exists: what each kind of action is read by.
+_READ_BY = {"alias": "model.read", "registry": "model.read", "freeze": "target.read", "policy": "target.read",
+            "token": "member.read", "team": "member.read", "service": "member.read", "trust": "member.read",
+            "webhook": "fleet.read", "audit": "audit.read"}  # fmt: skip
+
+
+# The audit log is one for the whole house and its entries name no team: only a role that holds everywhere opens it.
+EVERYWHERE: frozenset[str] = frozenset({"audit.read", "audit.export"})
 
 
 def actions_of(roles: frozenset[Role]) -> frozenset[str]:
@@ -40,3 +62,9 @@ def actions_of(roles: frozenset[Role]) -> frozenset[str]:
 def who_can(action: str) -> list[Role]:
     """The roles that may do ``action``, for the sentence on a disabled button."""
     return [role for role in Role if action in ACTIONS[role]]
+
+
+def read_action_of(action: str) -> str:
+    """The action that lets one see what ``action`` changes: ``rollout.start`` is seen by ``rollout.read``."""
+    kind = action.partition(".")[0]
+    return _READ_BY.get(kind, f"{kind}.read")

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from apps.accounts.domain.roles import Role
-from apps.accounts.models import SetupToken, User
+from apps.accounts.models import Membership, SetupToken, User
 from apps.accounts.services.people import account_create
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
@@ -28,6 +28,12 @@ VALID_FOR = timedelta(days=7)
 def is_set_up() -> bool:
     """Whether there is an account at all."""
     return User.objects.exists()
+
+
+def roles_to_split(user: User) -> bool:
+    """Whether ``user`` both ships and administers everything: right for a first day, wrong for production."""
+    held = set(Membership.objects.filter(user=user, team=None, environment="").values_list("role", flat=True))
+    return {Role.ENGINEER, Role.ADMIN} <= held
 
 
 def setup_token_make() -> str:

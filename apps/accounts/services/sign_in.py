@@ -8,7 +8,7 @@ from django.contrib.auth import authenticate
 from django.db import transaction
 from django.http import HttpRequest
 
-from apps.accounts.models import User
+from apps.accounts.models import User, UserKind
 from apps.audit.selectors import events_count_since
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
@@ -20,7 +20,7 @@ WITHIN = timedelta(minutes=5)
 
 
 def sign_in_check(*, request: HttpRequest, username: str, password: str, request_id: str = "") -> User:
-    """The person who has this name and password; the caller then calls ``django.contrib.auth.login``.
+    """The person who has this name and password; the caller then signs them in, second factor and audit entry included.
 
     Raises Forbidden ``sign_in_failed``, the same for an unknown name and a wrong password, and
     ``too_many_attempts`` after FAILURES failures of one account WITHIN the last minutes.
@@ -33,8 +33,7 @@ def sign_in_check(*, request: HttpRequest, username: str, password: str, request
         minutes = int(WITHIN.total_seconds() // 60)
         raise Forbidden("too_many_attempts", f"Too many failed attempts; try again in {minutes} minutes.")
     user = authenticate(request, username=username, password=password)
-    if isinstance(user, User):
-        _record(Actor("user", str(user.pk), user.username, request_id=request_id), "user.signed_in", "user", subject)
+    if isinstance(user, User) and user.kind == UserKind.PERSON:
         return user
     if failures < FAILURES:  # a flood of guesses must not flood the log
         # What was typed is not written down: people type passwords into the name field.

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
 from apps.accounts.domain.doors import SIGNED_IN
-from apps.accounts.domain.roles import ACTIONS, Role
 from apps.accounts.models import User
 from apps.accounts.selectors import token_list
 from apps.accounts.services.access import roles_of
-from apps.accounts.services.tokens import token_make, token_revoke
-from apps.accounts.web_access import declares
-from apps.kernel.clock import now
-from apps.kernel.errors import DomainError, InvalidInput
-
-ROLE_WORDS = {
-    Role.VIEWER: "look at everything",
-    Role.OPERATOR: "look; pause, abort and roll back",
-    Role.ENGINEER: "register versions; plan, start and steer rollouts; change endpoints",
-    Role.APPROVER: "look; pause, abort and roll back; approve",
-    Role.AUDITOR: "look; read the audit trail",
-    Role.ADMIN: "connect targets, change endpoints, give roles, set freeze windows, read the audit trail",
-}
-LIFETIMES = {"7": "a week", "30": "30 days", "90": "90 days"}
+from apps.accounts.services.sessions import session_end, sessions_end_others, sessions_of
+from apps.accounts.services.setup import roles_to_split
+from apps.accounts.services.tokens import token_revoke, token_rotate
+from apps.accounts.web.key_forms import faults_of, form_of, key_make_from, key_rows
+from apps.accounts.web.people import person_page
+from apps.accounts.web_access import actor_of_request, declares, step_up
+from apps.kernel.errors import Conflict, DomainError
 
 
 @declares(SIGNED_IN)
@@ -39,64 +29,80 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @declares({"POST": SIGNED_IN})
 @never_cache
+@step_up
 def key_make(request: HttpRequest) -> HttpResponse:
     """Makes a key and shows its text, this once: it is in the answer to this POST and nowhere else."""
-    user = _user(request)
-    wanted = {name for name in request.POST.getlist("roles") if name in set(Role)}
+    user = user_of(request)
     try:
-        days = request.POST.get("days", "")
-        if days not in LIFETIMES:
-            raise InvalidInput.at("/days", "unknown", f"Choose {', '.join(LIFETIMES.values())}.")
-        _, text = token_make(
-            actor=request.actor,  # type: ignore[attr-defined]
-            user=user,
-            label=request.POST.get("label", ""),
-            roles=frozenset(Role(name) for name in wanted),
-            expires_at=now() + timedelta(days=int(days)),
-        )
+        text = key_make_from(request.POST, actor=actor_of_request(request), user=user)
     except DomainError as error:
-        faults = {item.pointer.strip("/"): item.detail for item in error.fields} or {"roles": error.detail}
-        return _page(request, faults=faults, status=422)
+        return _page(request, faults=faults_of(error), status=422)
     return _page(request, shown=text)
 
 
 @declares({"POST": SIGNED_IN})
 def key_revoke(request: HttpRequest, token_id: str) -> HttpResponse:
-    """Switches a key off, for good."""
-    token = token_revoke(actor=request.actor, token_id=token_id)  # type: ignore[attr-defined]
+    """Switches a key off, for good: one's own, or one of a service account."""
+    token = token_revoke(actor=actor_of_request(request), token_id=token_id)
     messages.success(request, f"The key {token.label} opens nothing any more.")
+    return _back_to(request, token.user)
+
+
+@declares({"POST": SIGNED_IN})
+@never_cache
+@step_up
+def key_rotate(request: HttpRequest, token_id: str) -> HttpResponse:
+    """Replaces a key and shows the new one, this once; the old one works for another day."""
+    try:
+        token, text = token_rotate(actor=actor_of_request(request), token_id=token_id)
+    except Conflict as error:
+        messages.error(request, error.detail)
+        return redirect("accounts:account")
+    if token.user_id != user_of(request).pk:
+        return person_page(request, token.user, shown=text)
+    return _page(request, shown=text)
+
+
+@declares({"POST": SIGNED_IN})
+def session_over(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Signs one other browser out."""
+    session_end(actor=actor_of_request(request), user=user_of(request), session_id=session_id)
+    messages.success(request, "That session is over.")
     return redirect("accounts:account")
+
+
+@declares({"POST": SIGNED_IN})
+def sessions_over(request: HttpRequest) -> HttpResponse:
+    """Signs every other browser out."""
+    user, key = user_of(request), request.session.session_key
+    count = sessions_end_others(actor=actor_of_request(request), user=user, session_key=key)
+    messages.success(request, "One other session is over." if count == 1 else f"{count} other sessions are over.")
+    return redirect("accounts:account")
+
+
+def _back_to(request: HttpRequest, owner: User) -> HttpResponse:
+    if owner.pk == user_of(request).pk:
+        return redirect("accounts:account")
+    return redirect("accounts:person", owner.pk)
 
 
 def _page(
     request: HttpRequest, *, faults: dict[str, str] | None = None, shown: str = "", status: int = 200
 ) -> HttpResponse:
-    user, moment = _user(request), now()
-    roles = sorted(roles_of(user))
-    keys = [
-        {"token": token, **_state(token.revoked_at is not None, bool(token.expires_at and token.expires_at <= moment))}
-        for token in token_list(user)
-    ]
+    user = user_of(request)
     context = {
-        "roles": [(role.value, ROLE_WORDS[role], sorted(ACTIONS[role])) for role in roles],
-        "chosen": request.POST.getlist("roles") if faults else [Role.ENGINEER.value],
-        "days": request.POST.get("days", "") if faults else "30",
-        "keys": keys,
-        "lifetimes": LIFETIMES.items(),
-        "faults": faults or {},
+        "form": form_of(roles_of(user), request.POST, faults or {}),
+        "keys": key_rows(token_list(user)),
+        "held": user.memberships.select_related("team").order_by("team__slug", "environment", "role"),
         "shown": shown,
-        "label": request.POST.get("label", "") if faults else "",
+        "sessions": sessions_of(user),
+        "session_key": request.session.session_key,
+        "to_split": roles_to_split(user),
     }
     return render(request, "accounts/account.html", context, status=status)
 
 
-def _state(is_revoked: bool, is_expired: bool) -> dict[str, str]:
-    if is_revoked:
-        return {"level": "unknown", "word": "revoked"}
-    return {"level": "attention", "word": "expired"} if is_expired else {"level": "ok", "word": "works"}
-
-
-def _user(request: HttpRequest) -> User:
+def user_of(request: HttpRequest) -> User:
     """The signed-in person; the door let nobody else through."""
     if not isinstance(request.user, User):
         raise TypeError("an anonymous request got past the door")

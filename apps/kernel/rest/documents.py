@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from apps.kernel.rest.problem_schema import MEANING, Problem, examples_of
 
 V = TypeVar("V", bound=Callable[..., Response])
-ALWAYS = frozenset({401, 403, 406, 500, 503})
+ALWAYS = frozenset({401, 403, 406, 429, 500, 503})
 _DECLARED = "declared_query"
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",

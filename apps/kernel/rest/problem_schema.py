@@ -52,6 +52,7 @@ MEANING = {
     415: "The body is not application/json.",
     422: "A field is wrong, or a rule of the house says no; `errors` names the fields.",
     428: "If-Match is missing.",
+    429: "Too many calls; repeat after `Retry-After`.",
     500: "A fault of the server's own; its log has more under the request id.",
     503: "Something below cannot be reached; repeat after `Retry-After`.",
 }

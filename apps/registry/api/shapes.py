@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
 from apps.kernel.rest import iso
-from apps.registry.models import Alias, Model, ModelVersion, VersionStatus
+from apps.registry.domain.words import PromotionState, Stage, Trust
+from apps.registry.models import Alias, AliasMove, Model, ModelVersion, PromotionRequest, VersionStatus
 
 
 class AliasSchema(serializers.Serializer[Any]):
@@ -18,10 +20,56 @@ class AliasSchema(serializers.Serializer[Any]):
     moved_at = serializers.DateTimeField()
 
 
+class ApproverSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+
+
+class AliasMoveSchema(serializers.Serializer[Any]):
+    object = serializers.CharField()
+    alias = serializers.CharField()
+    model = serializers.CharField()
+    from_version = serializers.CharField(allow_null=True)
+    to_version = serializers.CharField(allow_null=True, help_text="null: the alias was taken away.")
+    at = serializers.DateTimeField()
+    moved_by = serializers.CharField()
+    promotion = serializers.CharField(allow_null=True)
+    review = serializers.CharField(allow_null=True)
+    rollout = serializers.CharField(allow_null=True)
+    approved_by = ApproverSchema(many=True)
+
+
+class AliasAtSchema(serializers.Serializer[Any]):
+    object = serializers.CharField()
+    alias = serializers.CharField()
+    model = serializers.CharField()
+    at = serializers.DateTimeField()
+    version = serializers.CharField(allow_null=True, help_text="null: it pointed nowhere then.")
+    move = AliasMoveSchema(allow_null=True)
+
+
+class PromotionSchema(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    object = serializers.CharField()
+    model = serializers.CharField()
+    alias = serializers.CharField()
+    version = serializers.CharField(allow_null=True, help_text="null: take the alias away.")
+    seen_version = serializers.CharField(allow_null=True, help_text="Where the alias pointed when it was asked for.")
+    state = serializers.ChoiceField(choices=[state.value for state in PromotionState])
+    review = serializers.CharField(allow_null=True)
+    rollout = serializers.CharField(allow_null=True)
+    asked_by = serializers.CharField()
+    asked_at = serializers.DateTimeField()
+    note = serializers.CharField(allow_blank=True)
+    settled_by = serializers.CharField(allow_blank=True)
+    settled_at = serializers.DateTimeField(allow_null=True)
+
+
 class ModelSchema(serializers.Serializer[Any]):
     id = serializers.CharField()
     object = serializers.CharField()
     name = serializers.CharField()
+    team = serializers.CharField(help_text="The slug of the team that owns it.")
     description = serializers.CharField(allow_blank=True)
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField()
@@ -50,8 +98,11 @@ class VersionSchema(serializers.Serializer[Any]):
     variant_key = serializers.CharField()
     status = serializers.ChoiceField(choices=[status.value for status in VersionStatus])
     status_message = serializers.CharField(allow_blank=True)
-    source_uri = serializers.CharField()
-    artifact_digest = serializers.CharField()
+    stage = serializers.ChoiceField(choices=[stage.value for stage in Stage])
+    trust = serializers.ChoiceField(choices=[trust.value for trust in Trust])
+    source_uri = serializers.CharField(help_text="What the author wrote.")
+    storage_uri = serializers.CharField(allow_blank=True, help_text="Where the verified bytes lie; empty for none.")
+    artifact_digest = serializers.CharField(allow_blank=True)
     size_bytes = serializers.IntegerField()
     flavor = serializers.CharField(allow_blank=True)
     signature = SignatureSchema()
@@ -83,18 +134,20 @@ class ComparisonSchema(serializers.Serializer[Any]):
 
 
 def model_show(model: Model) -> dict[str, Any]:
-    """Reads ``versions`` and ``aliases__version``: prefetch them."""
-    versions = sorted(model.versions.all(), key=lambda one: (one.major, one.minor, one.patch))
+    """Reads ``team``, ``versions`` and ``aliases__version``: select and prefetch them."""
+    versions = list(model.versions.all())
+    numbered = sorted((one for one in versions if one.major is not None), key=lambda one: one.order)
     return {
         "id": model.id,
         "object": "model",
         "name": model.name,
+        "team": model.team.slug,
         "description": model.description,
         "created_at": iso(model.created_at),
         "created_by": model.created_by,
-        "latest_version": versions[-1].semver if versions else None,
+        "latest_version": numbered[-1].semver if numbered else None,
         "version_count": len(versions),
-        "aliases": {alias.name: alias.version.semver for alias in model.aliases.all()},
+        "aliases": {alias.name: alias.version.reference for alias in model.aliases.all()},
     }
 
 
@@ -104,12 +157,15 @@ def version_show(version: ModelVersion) -> dict[str, Any]:
         "id": version.id,
         "object": "model_version",
         "model": version.model.name,
-        "version": version.semver,
+        "version": version.reference,
         "number": version.number,
         "variant_key": version.variant_key,
         "status": version.status,
         "status_message": version.status_message,
+        "stage": version.stage,
+        "trust": version.trust,
         "source_uri": version.source_uri,
+        "storage_uri": version.storage_uri,
         "artifact_digest": version.artifact_digest,
         "size_bytes": version.size_bytes,
         "flavor": version.flavor,
@@ -133,6 +189,58 @@ def alias_show(alias: Alias, model_name: str) -> dict[str, Any]:
         "object": "alias",
         "alias": alias.name,
         "model": model_name,
-        "version": alias.version.semver,
+        "version": alias.version.reference,
         "moved_at": iso(alias.moved_at),
     }
+
+
+def alias_move_show(move: AliasMove) -> dict[str, Any]:
+    """Reads ``model``, ``from_version`` and ``to_version``: select them."""
+    return {
+        "object": "alias_move",
+        "alias": move.name,
+        "model": move.model.name,
+        "from_version": _reference(move.from_version),
+        "to_version": _reference(move.to_version),
+        "at": iso(move.at),
+        "moved_by": move.moved_by,
+        "promotion": move.request_id,
+        "review": move.review_id or None,
+        "rollout": move.rollout_id or None,
+        "approved_by": move.people,
+    }
+
+
+def alias_at_show(move: AliasMove | None, model_name: str, alias: str, moment: datetime) -> dict[str, Any]:
+    return {
+        "object": "alias_at",
+        "alias": alias,
+        "model": model_name,
+        "at": iso(moment),
+        "version": _reference(move.to_version) if move else None,
+        "move": alias_move_show(move) if move else None,
+    }
+
+
+def promotion_show(request: PromotionRequest) -> dict[str, Any]:
+    """Reads ``model``, ``version`` and ``seen_version``: select them."""
+    return {
+        "id": request.pk,
+        "object": "promotion",
+        "model": request.model.name,
+        "alias": request.alias,
+        "version": _reference(request.version),
+        "seen_version": _reference(request.seen_version),
+        "state": request.state,
+        "review": request.review_id or None,
+        "rollout": request.rollout_id or None,
+        "asked_by": request.asked_by,
+        "asked_at": iso(request.asked_at),
+        "note": request.note,
+        "settled_by": request.settled_by,
+        "settled_at": iso(request.settled_at) if request.settled_at else None,
+    }
+
+
+def _reference(version: ModelVersion | None) -> str | None:
+    return version.reference if version else None

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.registry.api import views
+from apps.registry.api import aliases, views
+from apps.registry.api.artifacts_urls import v1
 
 urlpatterns = [
     path("models", views.ModelsView.as_view()),
-    path("models/<name:model_name>", views.ModelView.as_view()),
-    path("models/<name:model_name>/compare", views.CompareView.as_view()),
-    path("models/<name:model_name>/versions", views.VersionsView.as_view()),
-    path("models/<name:model_name>/versions/<name:version>", views.VersionView.as_view()),
-    path("models/<name:model_name>/aliases/<name:alias>", views.AliasView.as_view()),
+    path("models/<word:model_name>", views.ModelView.as_view()),
+    path("models/<word:model_name>/compare", views.CompareView.as_view()),
+    path("models/<word:model_name>/versions", views.VersionsView.as_view()),
+    path("models/<word:model_name>/versions/<word:version>", views.VersionView.as_view()),
+    path("models/<word:model_name>/aliases/<word:alias>", aliases.AliasView.as_view()),
+    path("models/<word:model_name>/aliases/<word:alias>/moves", aliases.AliasMovesView.as_view()),
+    path("promotions", aliases.PromotionsView.as_view()),
+    path("promotions/<name:promotion_id>", aliases.PromotionView.as_view()),
+    path("promotions/<name:promotion_id>/withdraw", aliases.PromotionWithdrawView.as_view()),
+    *v1,
 ]

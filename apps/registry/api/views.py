@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from apps.accounts.api_access import idempotent, idempotent_prepared
 from apps.kernel.rest import (
     ApiView,
-    DryRunQuery,
     PageQuery,
     StrictChar,
     StrictObject,
@@ -22,20 +21,17 @@ from apps.kernel.rest import (
     page_of,
     page_schema,
     query_of,
-    rehearsable,
 )
 from apps.registry.api.shapes import (
-    AliasSchema,
     ComparisonSchema,
     ModelSchema,
     VersionSchema,
-    alias_show,
     model_show,
     version_show,
 )
 from apps.registry.models import Model, ModelVersion
-from apps.registry.selectors import drop_in_problems, model_get, version_by
-from apps.registry.services.register import alias_move, artifact_read, model_create, version_register
+from apps.registry.selectors import drop_in_problems, model_get, readable_q, version_by
+from apps.registry.services.register import artifact_read, model_create, version_register
 
 TAG = "models"
 MODEL = {"model_name": "The model's name."}
@@ -44,6 +40,12 @@ MODEL = {"model_name": "The model's name."}
 class ModelBody(StrictSerializer):
     name = StrictChar(max_length=100)
     description = StrictChar(max_length=10_000, allow_blank=True, default="")
+    team = StrictChar(
+        max_length=80,
+        allow_blank=True,
+        default="",
+        help_text="Who owns it: slug or id; empty: where you register models.",
+    )
 
 
 class VersionBody(StrictSerializer):
@@ -53,16 +55,6 @@ class VersionBody(StrictSerializer):
     params = StrictObject(default=dict)
     run_id = StrictChar(max_length=64, allow_blank=True, default="")
     description = StrictChar(max_length=10_000, allow_blank=True, default="")
-
-
-class AliasBody(StrictSerializer):
-    version = StrictChar(max_length=100, help_text="A version, a number or another alias.")
-    expected_version = StrictChar(
-        max_length=40,
-        allow_blank=True,
-        required=False,
-        help_text="Where you saw the alias point (empty: nowhere); 409 when it has moved since.",
-    )
 
 
 class CompareQuery(StrictSerializer):
@@ -77,7 +69,8 @@ class ModelsView(ApiView):
         "model_list", "Models by name", tag=TAG, query=PageQuery, answers={200: page_schema("Model", ModelSchema)}
     )
     def get(self, request: Request) -> Response:
-        found = Model.objects.prefetch_related("versions", "aliases__version")
+        found = Model.objects.filter(readable_q(actor_of(request), "team_id"))
+        found = found.select_related("team").prefetch_related("versions", "aliases__version")
         return Response(page_of(found, key="name", show=model_show, **query_of(request, PageQuery)))
 
     @operation(
@@ -99,7 +92,7 @@ class ModelView(ApiView):
 
     @operation("model_get", "One model", tag=TAG, path=MODEL, answers={200: ModelSchema})
     def get(self, request: Request, model_name: str) -> Response:
-        return Response(model_show(model_get(model_name)))
+        return Response(model_show(model_get(model_name, actor=actor_of(request))))
 
 
 class VersionsView(ApiView):
@@ -116,7 +109,8 @@ class VersionsView(ApiView):
     def get(self, request: Request, model_name: str) -> Response:
         asked = query_of(request, PageQuery)
         found = ModelVersion.objects.select_related("model").prefetch_related("aliases")
-        return Response(page_of(found.filter(model=model_get(model_name)), key="-number", show=version_show, **asked))
+        found = found.filter(model=model_get(model_name, actor=actor_of(request)))
+        return Response(page_of(found, key="-number", show=version_show, **asked))
 
     @operation(
         "version_register",
@@ -132,12 +126,11 @@ class VersionsView(ApiView):
     @idempotent_prepared
     def post(self, request: Request, model_name: str) -> Callable[[], Response]:
         asked = body_of(request, VersionBody)
-        semver, artifact = asked.pop("version"), artifact_read(asked["path"])
+        actor, semver = actor_of(request), asked.pop("version")
+        seen = artifact_read(actor=actor, model_name=model_name, path=asked["path"])
 
         def register() -> Response:
-            version = version_register(
-                actor=actor_of(request), model_name=model_name, semver=semver, artifact=artifact, **asked
-            )
+            version = version_register(actor=actor, model_name=model_name, semver=semver, seen=seen, **asked)
             place = f"/api/v1/models/{model_name}/versions/{version.semver}"
             return Response(version_show(version), status=201, headers={"Location": place})
 
@@ -155,33 +148,7 @@ class VersionView(ApiView):
         answers={200: VersionSchema},
     )
     def get(self, request: Request, model_name: str, version: str) -> Response:
-        return Response(version_show(version_by(model_name, version)))
-
-
-class AliasView(ApiView):
-    action_required = "alias.move"
-
-    @operation(
-        "alias_move",
-        "Point an alias at a version; made where it is missing",
-        tag=TAG,
-        path={**MODEL, "alias": "Small letters, digits, hyphens, underscores."},
-        query=DryRunQuery,
-        body=AliasBody,
-        errors=(409,),
-        answers={200: AliasSchema},
-    )
-    @rehearsable
-    def put(self, request: Request, model_name: str, alias: str) -> Response:
-        asked = body_of(request, AliasBody)
-        moved = alias_move(
-            actor=actor_of(request),
-            model_name=model_name,
-            alias=alias,
-            version=asked["version"],
-            expected=asked.get("expected_version"),
-        )
-        return Response(alias_show(moved, model_name))
+        return Response(version_show(version_by(model_name, version, actor=actor_of(request))))
 
 
 class CompareView(ApiView):
@@ -197,14 +164,16 @@ class CompareView(ApiView):
     )
     def get(self, request: Request, model_name: str) -> Response:
         asked = query_of(request, CompareQuery)
-        stable, candidate = version_by(model_name, asked["stable"]), version_by(model_name, asked["candidate"])
+        actor = actor_of(request)
+        stable = version_by(model_name, asked["stable"], actor=actor)
+        candidate = version_by(model_name, asked["candidate"], actor=actor)
         differences = drop_in_problems(stable, candidate)
         return Response(
             {
                 "object": "version_comparison",
                 "model": model_name,
-                "stable": stable.semver,
-                "candidate": candidate.semver,
+                "stable": stable.reference,
+                "candidate": candidate.reference,
                 "is_drop_in": not differences,
                 "differences": [difference.as_dict() for difference in differences],
             }

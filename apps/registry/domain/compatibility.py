@@ -46,3 +46,17 @@ def _refuse(differences: list[Difference], new: Semver, whom: str, instead: Semv
 def _pointer(difference: Difference) -> str:
     side = "outputs" if difference.what.value.startswith("output") else "inputs"
     return f"{side}/{difference.column.replace('~', '~0').replace('/', '~1')}"
+
+
+def proposed_semver(previous: Mapping[Semver, Signature], signature: Signature) -> Semver:
+    """The lowest number above the highest version that says what changed for callers; 1.0.0 for the first one.
+
+    They would break: the next major. They could send or read more (an optional input, a wider type or range): the next
+    minor. The signature is the same: the next patch. An author who knows more may ask for a higher one, never a lower.
+    """
+    if not previous:
+        return Semver(1, 0, 0)
+    highest = max(previous)
+    if breaking_differences(previous[highest], signature):
+        return highest.next(Bump.MAJOR)
+    return highest.next(Bump.PATCH if previous[highest] == signature else Bump.MINOR)

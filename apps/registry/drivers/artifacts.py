@@ -7,22 +7,23 @@ and tests/registry/test_artifacts.py holds both to the same answers.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-import yaml
+from apps.kernel.errors import FieldError, InvalidInput
+from apps.registry.domain.inspection import FileLook, Inspection, inspect_files
+from apps.registry.domain.manifest import MAX_FILES, Entry, Manifest
+from apps.registry.domain.mlmodel import MAX_BYTES, describe_mlmodel
 
-from apps.kernel.errors import InvalidInput
-
-_MLMODEL_MAX_BYTES = 4 * 1024 * 1024
-_COMMON_FLAVOR = "python_function"
+MAX_DEPTH = 40
+Progress = Callable[[int, int], None]
+"""Called with (files, bytes) done so far; may raise to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,34 @@ def read_artifact(path: str | Path) -> Artifact:
     """Everything about the artifact at a path or ``file://`` URI. Raises InvalidInput at ``/path``."""
     folder = locate(path)
     # Before hashing: a folder that is no model (say, /) must not be read through.
-    described = _read_mlmodel(folder)
+    described = describe_mlmodel(read_mlmodel(folder))
     digest, size = digest_and_size(folder)
-    signature = _signature(described)
     return Artifact(
         uri=folder.as_uri(),
         digest=digest,
         size_bytes=size,
-        flavor=_flavor(described),
-        signature=signature,
-        input_constraints=_constraints(described, signature),
+        flavor=described.flavor,
+        signature=described.signature,
+        input_constraints=described.input_constraints,
     )
+
+
+def read_inspected(path: str | Path) -> tuple[Artifact, Inspection, tuple[str, ...]]:
+    """``read_artifact`` together with what its files are and the code folders that MLmodel declares.
+
+    One state of the folder: whatever changes between the first look and the last is ``artifact_changed``.
+    Raises InvalidInput at ``/path``.
+    """
+    folder = locate(path)
+    described = describe_mlmodel(read_mlmodel(folder))
+    try:
+        before = folder_stamps(folder)
+        inspection = inspect_files(folder_looks(folder))
+        artifact = read_artifact(folder)
+        check_unchanged(folder, before)
+    except OSError as error:
+        raise _fault("artifact_missing", f"The artifact cannot be read: {error.strerror}, {error.filename}.") from error
+    return artifact, inspection, tuple(described.code)
 
 
 def locate(path: str | Path) -> Path:
@@ -68,143 +86,128 @@ def locate(path: str | Path) -> Path:
     return folder.resolve()
 
 
-def digest_and_size(folder: Path) -> tuple[str, int]:
+def digest_and_size(folder: Path, *, progress: Progress | None = None) -> tuple[str, int]:
     """``sha256:<hex>`` of the canonical manifest and the bytes it covers. Raises InvalidInput."""
-    manifest, total = hashlib.sha256(), 0
+    manifest = folder_manifest(folder, progress=progress)
+    return manifest.digest, manifest.size
+
+
+def folder_manifest(folder: Path, *, progress: Progress | None = None) -> Manifest:
+    """The manifest of a folder that does not change meanwhile. Raises InvalidInput.
+
+    1. list; 2. hash each file, its own stamp compared before and after; 3. list again: a file that came, went or was
+    replaced means that the manifest describes no state the folder ever had (``artifact_changed``, a retry can help).
+    """
     try:
-        for relative, path in sorted(
-            (os.fsencode(path.relative_to(folder).as_posix()), path) for path in _files(folder)
-        ):
-            content, size = _hash_file(path)
-            manifest.update(b"%s  %d  %s\n" % (content.encode("ascii"), size, relative))
-            total += size
+        before = folder_stamps(folder)
+        entries, total = [], 0
+        for done, path in enumerate(before, 1):
+            entry = _hash_file(path, path.relative_to(folder).as_posix())
+            entries.append(entry)
+            total += entry.size
+            if progress is not None:
+                progress(done, total)
+        check_unchanged(folder, before)
     except OSError as error:
         raise _fault("artifact_missing", f"The artifact cannot be read: {error.strerror}, {error.filename}.") from error
-    return f"sha256:{manifest.hexdigest()}", total
+    return Manifest.of(entries)
 
 
-def _hash_file(path: Path) -> tuple[str, int]:
-    # O_NOFOLLOW: a file that became a link between the listing and here is not followed.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-        return content, stream.tell()
+Stamp = tuple[int, int, int]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                raise _fault("artifact_irregular", f"{entry.path} is a symbolic link; an artifact holds only files.")
-            if stat.S_ISDIR(mode):
-                if entry.name != "__pycache__":
-                    yield from _files(Path(entry.path))
-            elif not stat.S_ISREG(mode):
-                raise _fault("artifact_irregular", f"{entry.path} is not a regular file.")
-            elif Path(entry.name).suffix != ".pyc":
-                yield Path(entry.path)
+def folder_stamps(folder: Path) -> dict[Path, Stamp]:
+    """Every file of the artifact with (size, time of change, inode). Raises InvalidInput and OSError."""
+    found: dict[Path, Stamp] = {}
+    for path, state in _files(folder, 0):
+        found[path] = _stamp(state)
+        if len(found) > MAX_FILES:
+            raise _fault("artifact_irregular", f"{folder} has more than {MAX_FILES:,} files; pack them into fewer.")
+    return found
 
 
-def _read_mlmodel(folder: Path) -> Mapping[str, Any]:
+def check_unchanged(folder: Path, before: dict[Path, Stamp]) -> None:
+    """Raises InvalidInput ``artifact_changed`` when the folder is not what it was."""
+    after = folder_stamps(folder)
+    for path in sorted(before.keys() | after.keys()):
+        if before.get(path) != after.get(path):
+            raise changed(path)
+
+
+def folder_looks(folder: Path) -> list[FileLook]:
+    """The files as inspection sees them. Raises InvalidInput and OSError."""
+    return [
+        FileLook(path.relative_to(folder).as_posix(), stamp[0], _opener(path))
+        for path, stamp in folder_stamps(folder).items()
+    ]
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The file itself: a link is not followed, a pipe not waited for. Raises OSError."""
+    # O_NONBLOCK: opening a pipe that took the file's place would wait for a writer for ever.
+    stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(0, "not a regular file", str(path))
+    return stream
+
+
+def read_mlmodel(folder: Path) -> bytes:
+    """The bytes of MLmodel. Raises InvalidInput ``mlmodel_missing`` or ``mlmodel_invalid``."""
     path = folder / "MLmodel"
     if path.is_symlink() or not path.is_file():
         raise _fault(
             "mlmodel_missing", f"{folder} has no MLmodel file; give the folder that mlflow saved the model to."
         )
-    if path.stat().st_size > _MLMODEL_MAX_BYTES:
-        raise _fault("mlmodel_invalid", f"{path} is larger than 4 MiB; that is no MLmodel file.")
     try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise _fault("mlmodel_invalid", f"{path} cannot be read as YAML: {type(error).__name__}.") from error
-    if not isinstance(described, dict) or not isinstance(described.get("flavors"), dict) or not described["flavors"]:
-        raise _fault("mlmodel_invalid", f"{path} names no flavors.")
-    return described
+        with open_regular(path) as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _fault("mlmodel_invalid", f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _flavor(described: Mapping[str, Any]) -> str:
-    """The framework's own flavor where there is one besides the common ``python_function``."""
-    own = [str(name) for name in described["flavors"] if name != _COMMON_FLAVOR]
-    return (own[0] if own else _COMMON_FLAVOR)[:60]
+def _opener(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: open_regular(path)
 
 
-def _signature(described: Mapping[str, Any]) -> dict[str, Any]:
-    stored = described.get("signature")
-    if not isinstance(stored, dict) or not stored.get("inputs"):
-        raise _fault(
-            "signature_missing",
-            "The model has no signature, so callers could not know what to send; "
-            "log it with signature= or input_example=.",
-        )
-    inputs = _columns(stored["inputs"], "inputs")
-    names = [column["name"] for column in inputs]
-    if not all(names):
-        raise _fault("signature_invalid", "An input of the signature has no name; log the model with a data frame.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise _fault("signature_invalid", f"The signature names an input twice: {', '.join(twice)}.")
-    return {"inputs": inputs, "outputs": _columns(stored["outputs"], "outputs") if stored.get("outputs") else []}
+def _stamp(state: os.stat_result) -> Stamp:
+    return state.st_size, state.st_mtime_ns, state.st_ino
 
 
-def _columns(stored: Any, side: str) -> list[dict[str, Any]]:
-    """MLflow keeps each side as a JSON string: columns ``{"type", "name"?, "required"?}`` and tensors."""
-    try:
-        entries = json.loads(stored) if isinstance(stored, str) else stored
-        return [
-            {
-                "name": str(entry.get("name") or ""),
-                "type": _type(entry),
-                "required": bool(entry.get("required", True)) and not entry.get("optional", False),
-            }
-            for entry in entries
-        ]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise _fault("signature_invalid", f"The signature's {side} cannot be read ({type(error).__name__}).") from error
+def _hash_file(path: Path, relative: str) -> Entry:
+    with open_regular(path) as stream:
+        before = _stamp(os.fstat(stream.fileno()))
+        content = hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
+        if _stamp(os.fstat(stream.fileno())) != before or stream.tell() != before[0]:
+            raise changed(path)
+        return Entry(relative, before[0], content)
 
 
-def _type(entry: Mapping[str, Any]) -> str:
-    if entry["type"] != "tensor":
-        return str(entry["type"])
-    spec = entry["tensor-spec"]
-    return f"tensor({spec['dtype']}, {list(spec['shape'])})"
+def _files(folder: Path, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
+    if depth > MAX_DEPTH:
+        raise _fault("artifact_irregular", f"{folder} is nested deeper than {MAX_DEPTH} folders.")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            state = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(state.st_mode):
+                raise _fault("artifact_irregular", f"{entry.path} is a symbolic link; an artifact holds only files.")
+            if stat.S_ISDIR(state.st_mode):
+                if entry.name != "__pycache__":
+                    yield from _files(Path(entry.path), depth + 1)
+            elif not stat.S_ISREG(state.st_mode):
+                raise _fault("artifact_irregular", f"{entry.path} is not a regular file.")
+            elif Path(entry.name).suffix != ".pyc":
+                if "\n" in entry.name:
+                    raise _fault("artifact_irregular", f"{entry.path!r} has a line end in its name.")
+                yield Path(entry.path), state
 
 
-def _constraints(described: Mapping[str, Any], signature: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = described.get("metadata")
-    ours = metadata.get("pilothouse") if isinstance(metadata, dict) else None
-    columns = ours.get("columns") if isinstance(ours, dict) else None
-    if columns is None:
-        return {}
-    if not isinstance(columns, dict) or not all(isinstance(one, dict) for one in columns.values()):
-        raise _fault("constraints_invalid", "metadata.pilothouse.columns must map column names to objects.")
-    unknown = sorted(str(name) for name in columns if name not in {column["name"] for column in signature["inputs"]})
-    if unknown:
-        raise _fault(
-            "constraints_invalid", f"metadata.pilothouse.columns names {', '.join(unknown)}, not in the signature."
-        )
-    for name, one in columns.items():
-        _check_constraint(name, one)
-    return {str(name): dict(one) for name, one in columns.items()}
-
-
-def _check_constraint(name: str, one: Mapping[str, Any]) -> None:
-    where = f"metadata.pilothouse.columns.{name}"
-    unknown = sorted(str(key) for key in one if key not in {"nullable", "min", "max", "values"})
-    if unknown:
-        raise _fault("constraints_invalid", f"{where} knows no {', '.join(unknown)}; only nullable, min, max, values.")
-    for key in ("min", "max"):
-        bound = one.get(key)
-        if bound is not None and not _is_number(bound):
-            raise _fault("constraints_invalid", f"{where}.{key} must be a number.")
-    values = one.get("values")
-    if values is not None and not (
-        isinstance(values, list) and values and all(isinstance(value, str) or _is_number(value) for value in values)
-    ):
-        raise _fault("constraints_invalid", f"{where}.values must be a list of texts or numbers.")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def changed(path: Path | str) -> InvalidInput:
+    """A source that moves while it is read."""
+    detail = f"{path} changed while it was read; register the artifact once its job has finished writing."
+    return InvalidInput(
+        "artifact_changed", detail, fields=(FieldError("/path", "artifact_changed", detail),), is_retryable=True
+    )
 
 
 def _fault(code: str, detail: str) -> InvalidInput:

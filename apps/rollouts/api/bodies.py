@@ -9,12 +9,13 @@ from rest_framework import serializers
 from apps.kernel.rest import PageQuery, StrictBoolean, StrictChar, StrictFloat, StrictInteger, StrictSerializer
 from apps.rollouts.api.shapes import PHASES, STRATEGIES
 from apps.rollouts.api.waiting import LONGEST_SECONDS
-from apps.rollouts.domain.plan import FULL_BP, Metric, StepKind, Strategy
-from apps.rollouts.domain.strategies import PROFILES, STANDARD
-from apps.rollouts.domain.validate import MAX_SECONDS, MAX_STEPS
+from apps.rollouts.domain.plan import FULL_BP, Metric, StepKind, Strategy, Unapproved
+from apps.rollouts.domain.strategies import DECIDE_SECONDS, PROFILES, STANDARD
+from apps.rollouts.domain.validate import MAX_QUORUM, MAX_SECONDS, MAX_STEPS, MIN_DEADLINE
 from apps.rollouts.services.lifecycle import SUPERSEDE
 
 MAX_GATES = 20
+THEN = [then.value for then in Unapproved]
 MAX_REVISION = 2**31 - 1
 
 
@@ -33,6 +34,29 @@ class StepBody(StrictSerializer):
         required=False, allow_null=True, min_value=0, max_value=MAX_SECONDS, help_text="null: until a person resumes."
     )
     gates = GateBody(many=True, required=False, max_length=MAX_GATES)  # type: ignore[call-arg]
+    quorum = StrictInteger(
+        required=False, allow_null=True, min_value=1, max_value=MAX_QUORUM, help_text="approval: how many must approve."
+    )
+    deadline_seconds = StrictInteger(
+        required=False, allow_null=True, min_value=MIN_DEADLINE, max_value=MAX_SECONDS, help_text="null: whenever."
+    )
+    on_rejection = serializers.ChoiceField(choices=THEN, required=False, allow_null=True)
+    on_expiry = serializers.ChoiceField(choices=THEN, required=False, allow_null=True)
+
+
+class ApprovalBody(StrictSerializer):
+    """An approval before the step to 100 %, without writing the steps; nobody approves what they started."""
+
+    quorum = StrictInteger(min_value=1, max_value=MAX_QUORUM, default=1, help_text="How many must approve.")
+    deadline_seconds = StrictInteger(
+        min_value=MIN_DEADLINE,
+        max_value=MAX_SECONDS,
+        allow_null=True,
+        default=DECIDE_SECONDS,
+        help_text="null: whenever.",
+    )
+    on_rejection = serializers.ChoiceField(choices=THEN, default=Unapproved.ROLL_BACK.value)
+    on_expiry = serializers.ChoiceField(choices=THEN, default=Unapproved.HOLD.value)
 
 
 class RolloutBody(StrictSerializer):
@@ -42,6 +66,7 @@ class RolloutBody(StrictSerializer):
     profile = serializers.ChoiceField(choices=list(PROFILES), default=STANDARD)
     steps = StepBody(many=True, required=False, max_length=MAX_STEPS, help_text="Instead of the strategy's own.")  # type: ignore[call-arg]
     guardrails = GateBody(many=True, required=False, max_length=MAX_GATES, help_text="Instead of the usual two.")  # type: ignore[call-arg]
+    approval = ApprovalBody(required=False, allow_null=True, help_text="People who must approve before 100 %.")
     supersede = serializers.ChoiceField(
         choices=list(SUPERSEDE),
         default="reject",

@@ -17,8 +17,7 @@ from apps.kernel.rest import ApiView, StrictSerializer, actor_of, body_of, opera
 from apps.rollouts.api.bodies import CommandBody, PromoteBody, SafeCommandBody
 from apps.rollouts.api.shapes import RolloutSchema, rollout_show
 from apps.rollouts.api.views import ROLLOUT, TAG, created
-from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import RELATED, allowed_commands, rollout_get
+from apps.rollouts.selectors import allowed_commands, rollout_get, rollout_list
 from apps.rollouts.services.lifecycle import command_plan, rollout_command
 
 NEW_ONE: dict[int, type[serializers.Serializer[Any]]] = {200: RolloutSchema, 201: RolloutSchema}
@@ -49,10 +48,13 @@ class CommandView(ApiView):
 
     def _alternatives(self, actor: Actor) -> dict[str, Any]:
         """Nothing for somebody who may not look at rollouts, or when there is none."""
-        rollout = Rollout.objects.select_related(*RELATED).filter(pk=self.kwargs["rollout_id"]).first()
-        if rollout is None or not access_allows(actor, "rollout.read"):
+        rollout = rollout_list(actor).filter(pk=self.kwargs["rollout_id"]).first()
+        if rollout is None:
             return {}
-        possible = [one for one in allowed_commands(rollout) if one.is_allowed and access_allows(actor, one.action)]
+        place = rollout.endpoint.team_id, rollout.endpoint.target.environment
+        possible = [
+            one for one in allowed_commands(rollout) if one.is_allowed and access_allows(actor, one.action, *place)
+        ]
         return {
             "allowed_actions": [one.command.replace("_", "-") for one in possible],
             "revision": rollout.revision,
@@ -64,7 +66,7 @@ class CommandView(ApiView):
 def _carry_out(request: Request, rollout_id: str, command: str, body: type[StrictSerializer]) -> Callable[[], Response]:
     """200 with the rollout as it is then, 201 where the command has made a new one."""
     asked = body_of(request, body)
-    planned = command_plan(rollout_id=rollout_id, command=command)
+    planned = command_plan(actor=actor_of(request), rollout_id=rollout_id, command=command)
 
     def effect() -> Response:
         result = rollout_command(

@@ -39,6 +39,7 @@ class EndpointSchema(serializers.Serializer[Any]):
     environment = serializers.CharField()
     model = serializers.CharField()
     stable_version = serializers.CharField(allow_null=True)
+    follows = serializers.CharField(allow_blank=True, help_text="The alias whose approved moves start rollouts here.")
     address = serializers.CharField(allow_blank=True, help_text="Where callers send requests; empty until observed.")
     variants = EndpointVariantSchema(many=True)
     mirror = MirrorSchema(allow_null=True)
@@ -65,6 +66,7 @@ def endpoint_show(endpoint: Any, rollout_id: str | None) -> dict[str, Any]:
         "environment": endpoint.target.environment,
         "model": endpoint.model.name,
         "stable_version": endpoint.stable_version.semver if endpoint.stable_version else None,
+        "follows": endpoint.follows,
         "address": observed.address if observed else "",
         "variants": _variants(plan, observed) if plan else [],
         "mirror": {"variant": mirror.variant, "fraction_bp": mirror.fraction_bp} if mirror else None,

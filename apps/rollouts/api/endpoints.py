@@ -29,9 +29,10 @@ from apps.rollouts.api.endpoint_shapes import EndpointSchema, endpoint_show
 from apps.rollouts.domain.machine import ACTIVE
 from apps.rollouts.models import Rollout
 from apps.targets.selectors import endpoint_get, endpoint_list, target_get
-from apps.targets.services.connect import endpoint_create, endpoint_remove
+from apps.targets.services.connect import endpoint_create, endpoint_follow, endpoint_remove
 
 TAG = "endpoints"
+FOLLOWS = "An alias of the model: an approved move of it starts a rollout here. Empty: none."
 ENDPOINT = {"endpoint_name": "The endpoint's name or id."}
 
 
@@ -40,6 +41,11 @@ class EndpointBody(StrictSerializer):
     target = StrictChar(max_length=80, help_text="A target's name or id.")
     model = StrictChar(max_length=100)
     version = StrictChar(max_length=100, help_text="What it serves first: a version, a number or an alias.")
+    follows = StrictChar(max_length=255, allow_blank=True, default="", help_text=FOLLOWS)
+
+
+class EndpointChange(StrictSerializer):
+    follows = StrictChar(max_length=255, allow_blank=True, help_text=FOLLOWS)
 
 
 class EndpointsQuery(PageQuery):
@@ -63,8 +69,8 @@ class EndpointsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         asked = query_of(request, EndpointsQuery)
-        target = asked.pop("target", None)
-        found = endpoint_list(target_id=None if target is None else target_get(target).pk)
+        target, actor = asked.pop("target", None), actor_of(request)
+        found = endpoint_list(actor, target_id=None if target is None else target_get(target, actor).pk)
         page = page_of(found, key="name", show=lambda row: {"row": row}, **asked)
         rows = [item["row"] for item in page["items"]]
         active = rollouts_under_way(row.pk for row in rows)
@@ -81,14 +87,15 @@ class EndpointsView(ApiView):
     )
     @idempotent
     def post(self, request: Request) -> Response:
-        asked = body_of(request, EndpointBody)
-        version = version_by(asked["model"], asked["version"])
+        asked, actor = body_of(request, EndpointBody), actor_of(request)
+        version = version_by(asked["model"], asked["version"], actor=actor)
         created = endpoint_create(
-            actor=actor_of(request),
+            actor=actor,
             name=asked["name"],
-            target_id=target_get(asked["target"]).pk,
+            target_id=target_get(asked["target"], actor).pk,
             model_id=version.model_id,
             version_id=version.pk,
+            follows=asked["follows"],
         )
         endpoint = endpoint_get(created.pk)
         place = f"/api/v1/endpoints/{endpoint.name}"
@@ -96,13 +103,30 @@ class EndpointsView(ApiView):
 
 
 class EndpointView(ApiView):
-    action_required: ClassVar = {"GET": "endpoint.read", "DELETE": "endpoint.write"}
+    action_required: ClassVar = {"GET": "endpoint.read", "PATCH": "endpoint.write", "DELETE": "endpoint.write"}
 
     @operation("endpoint_get", "One endpoint", tag=TAG, path=ENDPOINT, has_etag=True, answers={200: EndpointSchema})
     def get(self, request: Request, endpoint_name: str) -> Response:
-        endpoint = endpoint_get(endpoint_name)
+        endpoint = endpoint_get(endpoint_name, actor_of(request))
         active = rollouts_under_way([endpoint.pk])
         return with_etag(endpoint_show(endpoint, active.get(endpoint.pk)), endpoint.revision)
+
+    @operation(
+        "endpoint_change",
+        "Say which alias the endpoint follows",
+        tag=TAG,
+        path=ENDPOINT,
+        body=EndpointChange,
+        needs_if_match=True,
+        answers={200: EndpointSchema},
+    )
+    def patch(self, request: Request, endpoint_name: str) -> Response:
+        asked, actor = body_of(request, EndpointChange), actor_of(request)
+        endpoint = endpoint_get(endpoint_name, actor)
+        if_match(request, endpoint.revision)
+        changed = endpoint_follow(actor=actor, endpoint_id=endpoint.pk, follows=asked["follows"])
+        active = rollouts_under_way([changed.pk])
+        return with_etag(endpoint_show(changed, active.get(changed.pk)), changed.revision)
 
     @operation(
         "endpoint_remove",
@@ -117,7 +141,7 @@ class EndpointView(ApiView):
     )
     def delete(self, request: Request, endpoint_name: str) -> Response:
         reason = query_of(request, ReasonQuery)["reason"]
-        endpoint = endpoint_get(endpoint_name)
+        endpoint = endpoint_get(endpoint_name, actor_of(request))
         if_match(request, endpoint.revision)
         active = rollouts_under_way([endpoint.pk]).get(endpoint.pk)
         if active is not None:

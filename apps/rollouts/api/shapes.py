@@ -12,8 +12,9 @@ from apps.kernel.verdicts import Verdict
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import FULL_BP, Metric, Strategy
 from apps.rollouts.models import Rollout, Transition
-from apps.rollouts.selectors import allowed_commands, engine_fault
-from apps.rollouts.services.plan import Level, RolloutPlan
+from apps.rollouts.selectors import allowed_commands, engine_fault, review_of
+from apps.rollouts.services.checks import Level
+from apps.rollouts.services.plan import RolloutPlan
 
 PHASES = [phase.value for phase in Phase]
 STRATEGIES = [strategy.value for strategy in Strategy]
@@ -34,6 +35,10 @@ class StepSchema(serializers.Serializer[Any]):
     mirror_bp = serializers.IntegerField(allow_null=True)
     seconds = serializers.IntegerField(allow_null=True)
     gates = GateSchema(many=True)
+    quorum = serializers.IntegerField(required=False, help_text="approval only, like the three below.")
+    deadline_seconds = serializers.IntegerField(required=False, allow_null=True)
+    on_rejection = serializers.CharField(required=False)
+    on_expiry = serializers.CharField(required=False)
 
 
 class PlanSchema(serializers.Serializer[Any]):
@@ -108,6 +113,7 @@ class LinksSchema(serializers.Serializer[Any]):
     transitions = serializers.CharField()
     endpoint = serializers.CharField()
     page = serializers.CharField(help_text="The same rollout for a person.")
+    review = serializers.CharField(allow_null=True, help_text="Where people decide on the approval it waits for.")
 
 
 class EngineErrorSchema(serializers.Serializer[Any]):
@@ -207,6 +213,7 @@ def rollout_show(rollout: Rollout) -> dict[str, Any]:
             "transitions": f"{here}/transitions",
             "endpoint": f"/api/v1/endpoints/{rollout.endpoint.name}",
             "page": f"/rollouts/{rollout.pk}/",
+            "review": f"/api/v1/reviews/{review}" if (review := review_of(rollout)) else None,
         },
     }
 

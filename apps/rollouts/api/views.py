@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from apps.accounts.api_access import idempotent_prepared
 from apps.accounts.services.access import access_require
+from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict
 from apps.kernel.rest import (
     ApiView,
@@ -36,6 +37,7 @@ from apps.rollouts.api.waiting import wait_for_news
 from apps.rollouts.selectors import rollout_get, rollout_list, transitions_of
 from apps.rollouts.services.lifecycle import rollout_start
 from apps.rollouts.services.plan import rollout_plan
+from apps.rollouts.services.scope import endpoint_require
 from apps.targets.selectors import endpoint_get
 
 TAG = "rollouts"
@@ -55,9 +57,10 @@ class RolloutsView(ApiView):
     )
     def get(self, request: Request) -> Response:
         asked = query_of(request, RolloutsQuery)
-        found = rollout_list()
+        actor = actor_of(request)
+        found = rollout_list(actor)
         if "endpoint" in asked:
-            found = found.filter(endpoint_id=endpoint_get(asked.pop("endpoint")).pk)
+            found = found.filter(endpoint_id=endpoint_get(asked.pop("endpoint"), actor).pk)
         if "phase" in asked:
             found = found.filter(phase__in=asked.pop("phase"))
         return Response(page_of(found, key="-id", show=rollout_show, **asked))
@@ -80,19 +83,21 @@ class RolloutsView(ApiView):
     def post(self, request: Request) -> Response:
         if query_of(request, StartQuery)["dry_run"]:
             # before the idempotent part: a stored answer would be something stored
-            return Response(_dry_run(body_of(request, RolloutBody)))
+            return Response(_dry_run(actor_of(request), body_of(request, RolloutBody)))
         access_require(actor_of(request), "rollout.start")
         return self._start(request)
 
     @idempotent_prepared
     def _start(self, request: Request) -> Callable[[], Response]:
         body = body_of(request, RolloutBody)
-        draft = draft_of(body)
-        planned = rollout_plan(**draft)  # reads the whole artifact
+        actor = actor_of(request)
+        draft = draft_of(actor, body)
+        endpoint_require(actor, "rollout.start", draft["endpoint_id"])
+        planned = rollout_plan(actor=actor, **draft)  # reads the whole artifact
 
         def start() -> Response:
             started = rollout_start(
-                actor=actor_of(request),
+                actor=actor,
                 expected_plan_hash=body.get("expected_plan_hash"),
                 note=body["note"],
                 planned=planned,
@@ -118,10 +123,11 @@ class RolloutView(ApiView):
         answers={200: RolloutSchema},
     )
     def get(self, request: Request, rollout_id: str) -> Response:
-        asked = query_of(request, WaitQuery)
+        asked, actor = query_of(request, WaitQuery), actor_of(request)
+        rollout = rollout_get(rollout_id, actor)
         if asked["wait_seconds"]:
             wait_for_news(rollout_id, after_revision=asked["after_revision"], wait_seconds=float(asked["wait_seconds"]))
-        rollout = rollout_get(rollout_id)
+            rollout = rollout_get(rollout_id, actor)
         return with_etag(rollout_show(rollout), rollout.revision)
 
 
@@ -138,7 +144,7 @@ class TransitionsView(ApiView):
     )
     def get(self, request: Request, rollout_id: str) -> Response:
         asked = query_of(request, PageQuery)
-        found = transitions_of(rollout_get(rollout_id).pk).defer("state", "seen", "decision")
+        found = transitions_of(rollout_get(rollout_id, actor_of(request)).pk).defer("state", "seen", "decision")
         return Response(page_of(found, key="revision", show=transition_show, **asked))
 
 
@@ -150,9 +156,9 @@ def created(rollout_id: str) -> Response:
     return response
 
 
-def _dry_run(body: Mapping[str, Any]) -> dict[str, Any]:
+def _dry_run(actor: Actor, body: Mapping[str, Any]) -> dict[str, Any]:
     """Raises Conflict when the plan is not the expected one."""
-    planned = rollout_plan(**draft_of(body))
+    planned = rollout_plan(actor=actor, **draft_of(actor, body))
     expected = body.get("expected_plan_hash")
     if expected is not None and expected != planned.plan_hash:
         raise Conflict(

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from apps.rollouts.domain.machine import (
     Action,
+    AskForReview,
     Bake,
     Conclude,
     Fail,
@@ -86,11 +87,16 @@ def advance(state: RolloutState, action: Action, now: float) -> RolloutState:
         case Bake(step=step) | Wait(step=step) | Gate(step=step):
             memo = sighted if step == state.step else Memo(unready_since=state.memo.unready_since)
             return replace(after, step=step, step_started_at=state.step_started_at or now, memo=memo)
+        case AskForReview(step=step):
+            # whoever records it notes the review: its id and the hash of the evidence it froze
+            memo = sighted if step == state.step else Memo(unready_since=state.memo.unready_since)
+            memo = replace(memo, review_id="", evidence_hash="")
+            return replace(after, step=step, step_started_at=state.step_started_at or now, memo=memo)
         case Pause():
-            return replace(after, memo=replace(sighted, baked_seconds=baked))
+            return replace(after, memo=replace(sighted, baked_seconds=baked, cause=action.reason))
         case Resume():
             is_released = state.phase is Phase.WAITING or state.memo.is_released
-            return replace(after, memo=replace(sighted, baked_seconds=baked, is_released=is_released))
+            return replace(after, memo=replace(sighted, baked_seconds=baked, is_released=is_released, cause=""))
         case RollBack(outcome=outcome):
             return _back(after, outcome, action.reason)
         case Supersede():

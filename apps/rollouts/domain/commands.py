@@ -61,6 +61,9 @@ def refusal_of(state: RolloutState, command: Command) -> Conflict | None:
         case Command.RESUME:
             if not is_possible(phase, "Resume"):
                 return Conflict("not_paused", f"Nothing to resume while {phase.value}.", extra=extra)
+            if phase is Phase.WAITING and state.is_at_approval:
+                detail = f"Step {state.step + 1} waits for an approval: decide on its review; nothing else passes it."
+                return Conflict("approval_awaited", detail, extra=extra)
         case Command.PROMOTE:
             if last_weight_step(state.plan) is None:
                 return Conflict(
@@ -68,6 +71,10 @@ def refusal_of(state: RolloutState, command: Command) -> Conflict | None:
                 )
             if state.weight_bp == FULL_BP or not is_possible(phase, "Shift") or phase is Phase.PREPARING:
                 return Conflict("cannot_promote", f"Cannot skip to 100 % while {phase.value}.", extra=extra)
+            approval = unapproved_step(state)
+            if approval is not None:
+                detail = f"Step {approval + 1} asks for an approval before 100 %, and promoting skips none."
+                return Conflict("approval_awaited", detail, extra=extra)
         case Command.ABORT | Command.ROLL_BACK | Command.SUPERSEDE:
             pass
         case _:
@@ -81,6 +88,13 @@ def last_weight_step(plan: Plan) -> int | None:
         index for index, step in enumerate(plan.steps) if step.kind is StepKind.SET_WEIGHT and step.weight_bp == FULL_BP
     ]
     return steps[-1] if steps else None
+
+
+def unapproved_step(state: RolloutState) -> int | None:
+    """The index of the first approval step between where it is and 100 %; None when promoting would skip none."""
+    last = last_weight_step(state.plan) or 0
+    left = range(max(0, state.step), last)
+    return next((index for index in left if state.plan.steps[index].kind is StepKind.APPROVAL), None)
 
 
 def _promote(state: RolloutState, seen: Seen, why: str) -> Action:

@@ -15,6 +15,7 @@ from typing import assert_never
 
 from apps.kernel.verdicts import Finding, Verdict
 from apps.rollouts.domain.advance import baked_seconds
+from apps.rollouts.domain.approval import review_answer
 from apps.rollouts.domain.commands import answer
 from apps.rollouts.domain.forward import forward, step_again
 from apps.rollouts.domain.gates import failing, guardrail_findings, judge, verdict_of
@@ -56,7 +57,7 @@ def decide(state: RolloutState, seen: Seen) -> Action:
     if danger is not None:
         return danger
     if state.phase is Phase.PAUSED:
-        return Hold("paused; traffic stays as it is and guardrails go on")
+        return Hold(f"{state.memo.cause or 'paused'}; traffic stays as it is and guardrails go on")
     if seen.target_error:
         return Hold(f"the target does not answer ({seen.target_error}); traffic stays as it is")
     if seen.telemetry_error:
@@ -91,7 +92,7 @@ def _by_phase(state: RolloutState, seen: Seen, sight: Sight) -> Action:
         case Phase.BAKING:
             return _baking(state, seen, sight)
         case Phase.WAITING:
-            return Hold(f"step {state.step + 1} waits until a person resumes")
+            return _waiting(state, seen, sight)
         case Phase.GATING:
             return _gating(state, seen, sight)
         case Phase.PROMOTING:
@@ -220,6 +221,18 @@ def _baking(state: RolloutState, seen: Seen, sight: Sight) -> Action:
     if baked < wanted:
         return Hold(f"bakes at {state.weight_bp / 100:g} %: {baked:.0f} of {wanted} s")
     return forward(state, seen, f"baked {baked:.0f} s at {state.weight_bp / 100:g} % without a guardrail failing")
+
+
+def _waiting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
+    if not state.is_at_approval:
+        return Hold(f"step {state.step + 1} waits until a person resumes")
+    said = review_answer(state, seen)
+    if isinstance(said, RollBack):
+        return _back_if_stable_lives(state, seen, said.reason)
+    if not isinstance(said, str):
+        return said
+    blind = _blind(state, seen, sight)
+    return forward(state, seen, said) if blind is None else Hold(f"{said}; {blind}")
 
 
 def _gating(state: RolloutState, seen: Seen, sight: Sight) -> Action:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import assert_never
 
 from apps.rollouts.domain.advance import baked_seconds
-from apps.rollouts.domain.machine import Action, Bake, Conclude, Gate, Hold, Phase, Promote, Shift, Wait, is_possible
+from apps.rollouts.domain.machine import (
+    Action,
+    AskForReview,
+    Bake,
+    Conclude,
+    Gate,
+    Hold,
+    Phase,
+    Promote,
+    Shift,
+    Wait,
+    is_possible,
+)
 from apps.rollouts.domain.plan import FULL_BP, Step, StepKind
 from apps.rollouts.domain.state import RolloutState, Seen
 
@@ -28,7 +40,7 @@ def step_again(state: RolloutState, seen: Seen, note: str = "") -> Action:
         seconds = state.plan.steps[state.step].seconds
         if seconds is None or baked_seconds(state, seen.now) < seconds:
             return begin(state, state.step, verified)
-    if kind is StepKind.GATE:
+    if kind in {StepKind.GATE, StepKind.APPROVAL}:
         return begin(state, state.step, verified)
     return forward(state, seen, verified)
 
@@ -47,9 +59,14 @@ def begin(state: RolloutState, index: int, reason: str) -> Action:
         case StepKind.GATE:
             return Gate(f"{reason}; {place}: {', '.join(gate.name for gate in step.gates)} must pass", index)
         case StepKind.APPROVAL:
-            return Hold(f"{place} asks for an approval, and reviews do not exist yet")
+            return AskForReview(f"{reason}; {place}: {people_words(step.quorum or 1)} must approve", index)
         case _:
             assert_never(step.kind)
+
+
+def people_words(count: int) -> str:
+    """ "one person", "2 people": who must approve."""
+    return "one person" if count == 1 else f"{count} people"
 
 
 def _shift(state: RolloutState, step: Step, index: int, reason: str) -> Action:

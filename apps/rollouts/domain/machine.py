@@ -83,6 +83,14 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class AskForReview:
+    """Begin an approval step: people are asked, with the evidence as it is now."""
+
+    reason: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Promote:
     reason: str
 
@@ -138,6 +146,7 @@ Action = (
     | Bake
     | Wait
     | Gate
+    | AskForReview
     | Promote
     | Finish
     | Conclude
@@ -161,6 +170,7 @@ TABLE: dict[tuple[Phase, str], Phase] = {
     (Phase.PREPARING, "Bake"): Phase.BAKING,
     (Phase.PREPARING, "Wait"): Phase.WAITING,
     (Phase.PREPARING, "Gate"): Phase.GATING,
+    (Phase.PREPARING, "AskForReview"): Phase.WAITING,
     (Phase.PREPARING, "RollBack"): Phase.ROLLING_BACK,
     (Phase.PREPARING, "Supersede"): Phase.ROLLING_BACK,
     (Phase.PREPARING, "Pause"): Phase.PAUSED,
@@ -168,6 +178,7 @@ TABLE: dict[tuple[Phase, str], Phase] = {
     **{(phase, "Bake"): Phase.BAKING for phase in _STEPPING},
     **{(phase, "Wait"): Phase.WAITING for phase in _STEPPING},
     **{(phase, "Gate"): Phase.GATING for phase in _STEPPING},
+    **{(phase, "AskForReview"): Phase.WAITING for phase in _STEPPING},
     **{(phase, "Promote"): Phase.PROMOTING for phase in _STEPPING},
     **{(phase, "Conclude"): Phase.COMPLETED for phase in _STEPPING},
     **{(phase, "RollBack"): Phase.ROLLING_BACK for phase in _STEPPING},

@@ -28,6 +28,13 @@ class StepKind(StrEnum):
     APPROVAL = "approval"
 
 
+class Unapproved(StrEnum):
+    """What an approval step does when it was refused, or when nobody decided in time."""
+
+    ROLL_BACK = "roll_back"
+    HOLD = "hold"
+
+
 class Metric(StrEnum):
     ERROR_RATE = "error_rate"
     SLOW_SHARE = "slow_share"
@@ -65,13 +72,27 @@ class GateSpec:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step. ``weight_bp`` for set_weight, ``mirror_bp`` for mirror; ``seconds`` for pause (None: until a person
-    resumes); ``gates`` for gate: every one must PASS before the rollout goes on."""
+    resumes); ``gates`` for gate: every one must PASS before the rollout goes on.
+
+    For approval: ``quorum`` people must approve (1), none of whom started the rollout, within ``deadline_seconds``
+    (None: whenever); ``on_rejection`` (roll back) and ``on_expiry`` (hold) say what happens else.
+    """
 
     kind: StepKind
     weight_bp: int | None = None
     mirror_bp: int | None = None
     seconds: int | None = None
     gates: tuple[GateSpec, ...] = ()
+    quorum: int | None = None
+    deadline_seconds: int | None = None
+    on_rejection: Unapproved | None = None
+    on_expiry: Unapproved | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is StepKind.APPROVAL:  # written out: a plan that leaves a default unsaid is the same plan
+            for name, usual in (("quorum", 1), ("on_rejection", Unapproved.ROLL_BACK), ("on_expiry", Unapproved.HOLD)):
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, usual)
 
     @classmethod
     def full(cls) -> Step:
@@ -146,13 +167,18 @@ def gate_from(data: Mapping[str, Any]) -> GateSpec:
 
 
 def _step_json(step: Step) -> dict[str, Any]:
+    approval = {name: getattr(step, name) for name in _APPROVAL} if step.kind is StepKind.APPROVAL else {}
     return {
+        **approval,
         "kind": step.kind.value,
         "weight_bp": step.weight_bp,
         "mirror_bp": step.mirror_bp,
         "seconds": step.seconds,
         "gates": [gate_json(gate) for gate in step.gates],
     }
+
+
+_APPROVAL = ("quorum", "deadline_seconds", "on_rejection", "on_expiry")
 
 
 def _step_from(data: Mapping[str, Any]) -> Step:
@@ -162,4 +188,8 @@ def _step_from(data: Mapping[str, Any]) -> Step:
         mirror_bp=data.get("mirror_bp"),
         seconds=data.get("seconds"),
         gates=tuple(gate_from(gate) for gate in data.get("gates", ())),
+        quorum=data.get("quorum"),
+        deadline_seconds=data.get("deadline_seconds"),
+        on_rejection=Unapproved(data["on_rejection"]) if data.get("on_rejection") else None,
+        on_expiry=Unapproved(data["on_expiry"]) if data.get("on_expiry") else None,
     )

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from apps.rollouts.domain.machine import Outcome, Phase
-from apps.rollouts.domain.plan import Plan
+from apps.rollouts.domain.plan import Plan, StepKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,9 @@ class Memo:
     ``baked_seconds``: what the current step had baked before a pause. ``is_released``: a person let an untimed pause
     go. ``is_silent``: the candidate's telemetry has stopped; ``clear_since``: when it came back, because what was lost
     meanwhile would spoil the measured split for good. ``probed_at``: when probe requests were last asked for.
-    ``outcome``: what a rollback will end in; ``cause``: why it goes back.
+    ``outcome``: what a rollback will end in; ``cause``: why it goes back, or was paused.
+    ``review_id``: the review that the current approval step waits for; ``evidence_hash``: what its approval must be
+    bound to.
     """
 
     unready_since: float | None = None
@@ -37,6 +39,8 @@ class Memo:
     probed_at: float | None = None
     outcome: Outcome | None = None
     cause: str = ""
+    review_id: str = ""
+    evidence_hash: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +70,11 @@ class RolloutState:
     phase_started_at: float
     step_started_at: float | None = None
     memo: Memo = field(default_factory=Memo)
+
+    @property
+    def is_at_approval(self) -> bool:
+        """Whether the current step is one that people must approve."""
+        return 0 <= self.step < len(self.plan.steps) and self.plan.steps[self.step].kind is StepKind.APPROVAL
 
     @property
     def carries_traffic(self) -> bool:
@@ -164,12 +173,27 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewSeen:
+    """The review that an approval step waits for. ``state`` is its own word; ``plan_hash`` and ``evidence_hash`` are
+    what its decisions are bound to; ``approvals`` of ``quorum``; ``said`` names who decided, and why, in words."""
+
+    id: str
+    state: str
+    plan_hash: str
+    evidence_hash: str
+    approvals: int = 0
+    quorum: int = 1
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The world at ``now``.
 
     ``target_error``, ``telemetry_error``: why they could not be read, empty when they could. ``freeze``: the reason of
     an open freeze window. ``busy_with``: the rollout a pending one queues behind. ``blocked``: why a pending one can
     never begin. ``counts`` are of the whole attempt, ``recent_counts`` of its latest stretch (``stretch.py``).
+    ``review`` is the one that ``memo.review_id`` names.
     """
 
     now: float
@@ -186,6 +210,7 @@ class Seen:
     freeze: str = ""
     busy_with: str = ""
     blocked: str = ""
+    review: ReviewSeen | None = None
     request: Request | None = None
 
     def with_request(self, request: Request) -> Seen:
@@ -196,7 +221,7 @@ class Seen:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Seen:
-        request = data["request"]
+        request, review = data["request"], data.get("review")
         return cls(
             **{
                 **data,
@@ -208,6 +233,7 @@ class Seen:
                 "counts": tuple(Counts(**item) for item in data["counts"]),
                 "recent_counts": tuple(Counts(**item) for item in data["recent_counts"]),
                 "policy": Policy(data["policy"]),
+                "review": ReviewSeen(**review) if review else None,
                 "request": Request(**{**request, "command": Command(request["command"])}) if request else None,
             }
         )

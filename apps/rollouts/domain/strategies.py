@@ -29,6 +29,7 @@ TIMINGS = {
     STANDARD: Timing((900, 1800, 3600), window=1800, mirror=1800, drain=30, prepare=600, inconclusive=3600),
     FAST: Timing((15, 20, 20), window=20, mirror=20, drain=10, prepare=300, inconclusive=900),
 }
+DECIDE_SECONDS = 24 * 3600
 CANARY_WEIGHTS_BP = (500, 2500, 5000)
 
 
@@ -48,13 +49,19 @@ def build_plan(
     profile: str = STANDARD,
     guardrails: Sequence[GateSpec] | None = None,
     steps: Sequence[Step] | None = None,
+    approval: Step | None = None,
 ) -> Plan:
-    """The plan of ``strategy``; given ``steps`` replace the strategy's own. Raises InvalidInput at /profile."""
+    """The plan of ``strategy``; given ``steps`` replace the strategy's own. Raises InvalidInput at /profile, /approval.
+
+    ``approval`` goes before the step to 100 %; for recreate, which begins with all traffic, behind everything.
+    """
     if profile not in TIMINGS:
         raise InvalidInput.at("/profile", "unknown_profile", f"{profile!r} is none of {', '.join(PROFILES)}.")
     timing = TIMINGS[profile]
     rails = tuple(default_guardrails() if guardrails is None else guardrails)
     own = tuple(steps) if steps is not None else steps_of(strategy, timing, rails)
+    if approval is not None:
+        own = _with_approval(strategy, own, approval, is_own=steps is not None)
     return Plan(
         strategy=strategy,
         steps=own,
@@ -65,6 +72,24 @@ def build_plan(
         declared_downtime=strategy is Strategy.RECREATE,
         profile=profile if steps is None else "",
     )
+
+
+def approval_step(quorum: int = 1, *, deadline_seconds: int | None = DECIDE_SECONDS) -> Step:
+    """What the wizard proposes for production: a rejection rolls back, silence holds."""
+    return Step(StepKind.APPROVAL, quorum=quorum, deadline_seconds=deadline_seconds)
+
+
+def _with_approval(strategy: Strategy, steps: tuple[Step, ...], approval: Step, *, is_own: bool) -> tuple[Step, ...]:
+    if is_own:
+        raise InvalidInput.at("/approval", "two_ways", "With steps of your own, write the approval as one of them.")
+    if strategy is Strategy.SHADOW:
+        raise InvalidInput.at(
+            "/approval", "nothing_to_approve", "A shadow moves no traffic: nothing is to be approved."
+        )
+    if strategy is Strategy.RECREATE:
+        return (*steps, approval)
+    full = next(index for index, step in enumerate(steps) if step.weight_bp == FULL_BP)
+    return (*steps[:full], approval, *steps[full:])
 
 
 def steps_of(strategy: Strategy, timing: Timing, rails: tuple[GateSpec, ...]) -> tuple[Step, ...]:

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from apps.kernel.errors import FieldError, InvalidInput
-from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy
+from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy, Unapproved
 from apps.targets.domain.driver import Capabilities, Support
 
 MAX_STEPS = 50
 MAX_SECONDS = 30 * 24 * 3600
+MAX_QUORUM = 20
+MIN_DEADLINE = 60
 
 
 def plan_errors(plan: Plan, capabilities: Capabilities) -> list[FieldError]:
     """Every fault, each with a JSON pointer into the plan; empty when the plan can be carried out there."""
-    errors = [*_whole(plan), *_monotone(plan), *_abilities(plan, capabilities), *_unique_names(plan)]
+    errors = [
+        *_whole(plan),
+        *_monotone(plan),
+        *_early_approvals(plan),
+        *_abilities(plan, capabilities),
+        *_unique_names(plan),
+    ]
     for index, step in enumerate(plan.steps):
         errors += list(_step(step, f"/steps/{index}"))
     return errors
@@ -68,6 +76,18 @@ def _monotone(plan: Plan) -> Iterator[FieldError]:
         yield FieldError("/steps", "no_mirror", "A shadow needs a step that mirrors requests.")
 
 
+def _early_approvals(plan: Plan) -> Iterator[FieldError]:
+    """Recreate gives the candidate everything before its first step: an approval before 100 % would come too late."""
+    if plan.strategy is not Strategy.RECREATE:
+        return
+    kinds = [step.kind for step in plan.steps]
+    full = kinds.index(StepKind.SET_WEIGHT) if StepKind.SET_WEIGHT in kinds else len(kinds)
+    for index in range(full):
+        if kinds[index] is StepKind.APPROVAL:
+            detail = "Recreate stops the old version before its first step: put the approval after 100 %."
+            yield FieldError(f"/steps/{index}/kind", "approval_too_late", detail)
+
+
 def _step(step: Step, pointer: str) -> Iterator[FieldError]:
     match step.kind:
         case StepKind.SET_WEIGHT:
@@ -82,8 +102,7 @@ def _step(step: Step, pointer: str) -> Iterator[FieldError]:
             if not step.gates:
                 yield FieldError(f"{pointer}/gates", "empty", "A gate step needs a metric with a limit.")
         case StepKind.APPROVAL:
-            detail = "Approvals need reviews, which do not exist yet; use a pause without a time instead."
-            yield FieldError(f"{pointer}/kind", "approval_unavailable", detail)
+            yield from _approval(step, pointer)
     yield from _strangers(step, pointer)
 
 
@@ -92,12 +111,25 @@ _FIELDS = {
     StepKind.MIRROR: {"mirror_bp"},
     StepKind.PAUSE: {"seconds"},
     StepKind.GATE: {"gates"},
-    StepKind.APPROVAL: set[str](),
+    StepKind.APPROVAL: {"quorum", "deadline_seconds", "on_rejection", "on_expiry"},
 }
+_ALL_FIELDS = sorted(set().union(*_FIELDS.values()))
+
+
+def _approval(step: Step, pointer: str) -> Iterator[FieldError]:
+    if not 1 <= (step.quorum or 0) <= MAX_QUORUM:
+        detail = f"1 to {MAX_QUORUM} people can be asked to approve, not {step.quorum}."
+        yield FieldError(f"{pointer}/quorum", "out_of_range", detail)
+    if step.deadline_seconds is not None and not MIN_DEADLINE <= step.deadline_seconds <= MAX_SECONDS:
+        detail = f"People get {MIN_DEADLINE} to {MAX_SECONDS} seconds to decide, not {step.deadline_seconds}."
+        yield FieldError(f"{pointer}/deadline_seconds", "out_of_range", detail)
+    if step.on_rejection is Unapproved.HOLD and step.on_expiry is Unapproved.ROLL_BACK:
+        detail = "Silence cannot weigh more than a rejection: roll back on both, or hold on expiry."
+        yield FieldError(f"{pointer}/on_expiry", "stricter_than_rejection", detail)
 
 
 def _strangers(step: Step, pointer: str) -> Iterator[FieldError]:
-    for name in ("weight_bp", "mirror_bp", "seconds", "gates"):
+    for name in _ALL_FIELDS:
         if name not in _FIELDS[step.kind] and getattr(step, name) not in (None, ()):
             yield FieldError(f"{pointer}/{name}", "not_here", f"{name} means nothing in a {step.kind.value} step.")
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 POINTS = ("after_claim", "after_observe", "after_decide", "after_lease", "after_record", "after_apply", "after_store")
+IN_RECORD = ("after_review",)
+"""Inside the transaction of a transition that opens a review: only plans with an approval step pass it."""
 
 hook: Callable[[str], None] | None = None
 
 
 def boundary(point: str) -> None:
-    """Pass ``point``, one of POINTS."""
+    """Pass ``point``, one of POINTS or IN_RECORD."""
     if hook is not None:
         hook(point)

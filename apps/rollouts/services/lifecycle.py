@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from django.db import connection, transaction
 
 from apps.audit.services.record import event_record
-from apps.kernel.actor import Actor
+from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused, Unavailable
 from apps.kernel.services.outbox import enqueue_task
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.decide import decide
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Hold, Phase
-from apps.rollouts.domain.plan import GateSpec, Plan, Step
+from apps.rollouts.domain.plan import GateSpec, Plan, Step, StepKind
 from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.domain.strategies import STANDARD
 from apps.rollouts.models import Rollout
@@ -27,9 +27,11 @@ from apps.rollouts.services.observe import Look, rollouts_look
 from apps.rollouts.services.plan import RolloutPlan, plan_refuse, rollout_plan
 from apps.rollouts.services.record import rollout_publish, transition_record
 from apps.rollouts.services.rows import rollouts_read
+from apps.rollouts.services.scope import endpoint_require, rollout_require
 
 SUPERSEDE = ("reject", "queue", "replace")
 SAFE = frozenset({Command.ABORT, Command.ROLL_BACK, Command.SUPERSEDE})
+COMMANDS = frozenset(set(Command) - {Command.SUPERSEDE})
 ATTEMPTS = 20
 """Rounds of compare-and-swap before giving up; each lost round means that somebody else moved this very rollout."""
 
@@ -46,16 +48,23 @@ def rollout_start(
     expected_plan_hash: str | None = None,
     supersede: str = "reject",
     note: str = "",
+    approval: Step | None = None,
     planned: RolloutPlan | None = None,
+    promotion_id: str = "",
+    people: Collection[str] = (),
 ) -> Rollout:
     """Plan, refuse or accept; the rollout begins with its first tick. Not in a transaction (reads the artifact), unless
-    ``planned`` brings what ``rollout_plan`` made of the same arguments a moment ago.
+    ``planned`` brings what ``rollout_plan`` made of the same arguments a moment ago. ``people``: ids of those who asked
+    for it where ``actor`` is the system; they cannot approve its steps. ``promotion_id``: the request that it brings.
 
-    Raises NotFound, InvalidInput (fields of the plan), PolicyRefused, Conflict ``endpoint_busy`` and ``plan_changed``.
+    Raises NotFound, Forbidden (``rollout.start`` in the endpoint's team and environment),
+    InvalidInput (fields of the plan), PolicyRefused, Conflict ``endpoint_busy`` and ``plan_changed``.
     """
     if supersede not in SUPERSEDE:
         raise InvalidInput.at("/supersede", "unknown", f"{supersede!r} is none of {', '.join(SUPERSEDE)}.")
+    endpoint_require(actor, "rollout.start", endpoint_id)
     planned = planned or rollout_plan(
+        actor=actor,
         endpoint_id=endpoint_id,
         version_id=version_id,
         strategy=strategy,
@@ -63,17 +72,26 @@ def rollout_start(
         steps=steps,
         guardrails=guardrails,
         supersede=supersede,
+        approval=approval,
     )
     plan_refuse(planned)
+    starters = _starters(actor, planned.plan, people)
     if expected_plan_hash is not None and expected_plan_hash != planned.plan_hash:
         raise Conflict(
             "plan_changed",
             "This is no longer the plan that was shown; look at it again.",
             extra={"plan_hash": planned.plan_hash, "expected_plan_hash": expected_plan_hash},
         )
+    return _begin(actor, planned, supersede, note, starters, promotion_id)
+
+
+def _begin(
+    actor: Actor, planned: RolloutPlan, supersede: str, note: str, starters: list[str], promotion_id: str
+) -> Rollout:
+    plan_refuse(planned)
     with transaction.atomic():
         _one_at_a_time(planned.endpoint.pk)
-        rollout = _create(actor, planned, note, retry_of=None)
+        rollout = _create(actor, planned, note, None, starters, promotion_id)
         _make_way(actor, rollout, supersede)
     return rollout_get(rollout.pk)
 
@@ -95,12 +113,13 @@ def rollout_command(
     transaction by now. Raises NotFound, InvalidInput, Conflict (``stale_revision`` with
     the current revision, step and phase; the phase's own refusals), PolicyRefused.
     """
-    rollout = rollout_get(rollout_id)
+    rollout = rollout_get(rollout_id, actor)
+    if command not in {*COMMANDS, "retry"}:
+        raise InvalidInput.at("/command", "unknown_command", f"{command!r} is no command of a rollout.")
+    rollout_require(actor, f"rollout.{command}", rollout)
     if command == "retry":
         _check_fresh(rollout, expected_revision, expected_step)
         return rollout_retry(actor=actor, rollout=rollout, note=reason, planned=planned)
-    if command not in set(Command) or command == Command.SUPERSEDE:
-        raise InvalidInput.at("/command", "unknown_command", f"{command!r} is no command of a rollout.")
     asked = Command(command)
     if asked is Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
         return _roll_back_promoted(actor, rollout, reason, planned)
@@ -114,17 +133,17 @@ def rollout_command(
     return rollout_get(rollout_id)
 
 
-def command_plan(*, rollout_id: str, command: str) -> RolloutPlan | None:
+def command_plan(*, actor: Actor, rollout_id: str, command: str) -> RolloutPlan | None:
     """The plan of the new rollout that ``command`` would start, None where it starts none.
 
     Reads the artifact, so it runs before the transaction of ``rollout_command``, which then reads nothing. Raises
     NotFound.
     """
-    rollout = rollout_get(rollout_id)
+    rollout = rollout_get(rollout_id, actor)
     if command == "retry" and _can_retry(rollout):
-        return _plan_again(rollout)
+        return _plan_again(actor, rollout)
     if command == Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
-        return rollout_plan(**_way_back(rollout))
+        return rollout_plan(actor=SYSTEM, **_way_back(rollout))
     return None
 
 
@@ -132,11 +151,12 @@ def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: Ro
     """A new attempt with the same plan, counted from zero. Raises Conflict unless the old one ended without success."""
     if not _can_retry(rollout):
         raise Conflict("cannot_retry", f"Nothing to retry while {rollout.phase}.", extra=_where(rollout))
-    planned = planned or _plan_again(rollout)
+    planned = planned or _plan_again(actor, rollout)
     plan_refuse(planned)
+    starters = _starters(actor, planned.plan)
     with transaction.atomic():
         _one_at_a_time(planned.endpoint.pk)
-        fresh = _create(actor, planned, note or rollout.note, retry_of=rollout)
+        fresh = _create(actor, planned, note or rollout.note, rollout, starters, rollout.promotion_id)
         _make_way(actor, fresh, "reject")
     return rollout_get(fresh.pk)
 
@@ -145,9 +165,10 @@ def _can_retry(rollout: Rollout) -> bool:
     return rollout.phase in TERMINAL and rollout.phase != Phase.PROMOTED
 
 
-def _plan_again(rollout: Rollout) -> RolloutPlan:
+def _plan_again(actor: Actor, rollout: Rollout) -> RolloutPlan:
     plan = Plan.from_json(rollout.plan)
     planned = rollout_plan(
+        actor=actor,
         endpoint_id=rollout.endpoint_id,
         version_id=rollout.candidate_version_id,
         strategy=plan.strategy,
@@ -179,7 +200,8 @@ def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: Ro
             extra=_where(rollout),
         )  # fmt: skip
     note = reason or f"back from {rollout.candidate_version.semver}"
-    return rollout_start(actor=actor, note=note, planned=planned, **_way_back(rollout))
+    planned = planned or rollout_plan(actor=SYSTEM, **_way_back(rollout))
+    return _begin(actor, planned, "replace", note, _starters(actor, planned.plan), "")
 
 
 def _carry_out(
@@ -226,7 +248,20 @@ def _look(rollout_id: str, request: Request) -> Look:
     return replace(look, seen=look.seen.with_request(request))
 
 
-def _create(actor: Actor, planned: RolloutPlan, note: str, retry_of: Rollout | None) -> Rollout:
+def _starters(actor: Actor, plan: Plan, people: Collection[str] = ()) -> list[str]:
+    """Who may not approve: the people behind the start. Raises PolicyRefused when nobody is known and somebody must."""
+    found = sorted({*people, *actor.people, *([actor.id] if actor.kind == "user" else [])})
+    if not found and actor.kind != "system" and any(step.kind is StepKind.APPROVAL for step in plan.steps):
+        raise PolicyRefused(
+            "requester_unknown",
+            "Nobody who starts a rollout approves it, and nobody is known behind this key: give its account an owner.",
+        )
+    return found
+
+
+def _create(
+    actor: Actor, planned: RolloutPlan, note: str, retry_of: Rollout | None, starters: list[str], promotion_id: str
+) -> Rollout:
     stable = planned.stable
     if stable is None:
         raise PolicyRefused("no_stable", f"{planned.endpoint.name} serves nothing that could be replaced.")
@@ -242,6 +277,8 @@ def _create(actor: Actor, planned: RolloutPlan, note: str, retry_of: Rollout | N
         attempt=retry_of.attempt + 1 if retry_of else 1,
         note=note,
         created_by=actor.label,
+        starters=starters,
+        promotion_id=promotion_id,
         created_at=at,
         phase_started_at=at,
         due_at=at,
@@ -249,6 +286,17 @@ def _create(actor: Actor, planned: RolloutPlan, note: str, retry_of: Rollout | N
     rollout_publish(rollout.pk, planned.endpoint.pk, 1, planned.endpoint.revision)
     enqueue_task("rollouts.tick", rollout_id=rollout.pk)
     return rollout
+
+
+def starts_lock(endpoint_ids: Collection[str]) -> None:
+    """Take every lock that starting at these endpoints needs, for a caller who starts several in one transaction: after
+    the first start the audit chain is locked, and whoever waits for it may hold one of these."""
+    for endpoint_id in sorted(endpoint_ids):
+        _one_at_a_time(endpoint_id)
+    busy = Rollout.objects.select_for_update().filter(
+        endpoint_id__in=list(endpoint_ids), phase__in=[phase.value for phase in ACTIVE]
+    )
+    list(busy.order_by("created_at", "pk").values_list("pk", flat=True))
 
 
 def _one_at_a_time(endpoint_id: str) -> None:
@@ -297,6 +345,7 @@ def _make_way(actor: Actor, rollout: Rollout, supersede: str) -> None:
             "artifact_digest": rollout.candidate_version.artifact_digest,
             "supersede": supersede,
             "note": rollout.note,
+            **({"promotion": rollout.promotion_id} if rollout.promotion_id else {}),
         },
     )
 

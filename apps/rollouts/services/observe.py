@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from django.db import DatabaseError, transaction
@@ -19,6 +19,7 @@ from apps.rollouts.domain.plan import Metric, Plan
 from apps.rollouts.domain.state import Counts, Policy, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
 from apps.rollouts.domain.stretch import SLOT_SECONDS, stretch_at
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.reviewed import reviews_seen
 from apps.rollouts.services.rows import Row
 from apps.targets.domain.driver import Observed, ObservedVariant
 from apps.targets.domain.plan import EndpointPlan
@@ -48,9 +49,10 @@ class Look:
 
 def rollouts_look(rows: Sequence[Row]) -> list[Look]:
     """What is known of each, in their order: stored observations, three queries for telemetry, one each for freezes
-    and queues."""
+    and queues, two for reviews where one is waited for."""
     moment = now()
     freezes = _Freezes(moment)
+    reviews = reviews_seen(row.memo.review_id for row in rows if row.rollout.phase == Phase.WAITING)
     ahead = _ahead([row.rollout for row in rows if row.rollout.phase == Phase.PENDING])
     found, telemetry_error = _measured([row for row in rows if row.rollout.phase != Phase.PENDING], moment.timestamp())
     looks = []
@@ -58,6 +60,8 @@ def rollouts_look(rows: Sequence[Row]) -> list[Look]:
         rollout, state = row.rollout, state_of(row)
         own = found.get(rollout.pk, _NOTHING)
         seen = _seen(row, state, moment.timestamp(), own, telemetry_error, freezes.reason(rollout), ahead)
+        if row.memo.review_id in reviews:
+            seen = replace(seen, review=reviews[row.memo.review_id])
         looks.append(Look(row, remember(state, seen), seen))
     return looks
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.stats.binomial import requests_needed
 from apps.registry.selectors import drop_in_problems, version_get
-from apps.registry.services.verify import artifact_check
+from apps.registry.services.verify import artifact_check, unverified_sentence
+from apps.rollouts.domain.forward import people_words
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy
 from apps.rollouts.domain.strategies import STANDARD, build_plan
 from apps.rollouts.domain.validate import plan_errors
 from apps.rollouts.selectors import active_of
-from apps.targets.selectors import capabilities_of, endpoint_get, freeze_active
+from apps.rollouts.services.approvers import approval_checks
+from apps.rollouts.services.checks import Check, Level
+from apps.rollouts.services.scope import endpoint_require
+from apps.targets.selectors import capabilities_of, freeze_active
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.selectors import windows
 
@@ -30,23 +34,6 @@ RECENT_SECONDS = 60
 RECENT_ENOUGH = 50
 REQUESTS_FOR_ONE_PERCENT = 455
 """Requests without a bad one that prove "under 1 %" (kernel.stats.bernoulli, alpha .05); in inverse proportion else."""
-
-
-class Level(StrEnum):
-    PASS = "pass"  # noqa: S105
-    WARN = "warn"
-    BLOCK = "block"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the plan panel: ``pointer`` names the field that would have to change."""
-
-    level: Level
-    code: str
-    detail: str
-    pointer: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +76,7 @@ class RolloutPlan:
 
 def rollout_plan(
     *,
+    actor: Actor,
     endpoint_id: str,
     version_id: str,
     strategy: str,
@@ -96,13 +84,18 @@ def rollout_plan(
     steps: Sequence[Step] | None = None,
     guardrails: Sequence[GateSpec] | None = None,
     supersede: str = "reject",
+    approval: Step | None = None,
 ) -> RolloutPlan:
-    """Check and forecast; reads the artifact, so not in a transaction. Raises NotFound, InvalidInput at /strategy,
-    /profile. Everything else that speaks against the rollout is a check in the answer."""
-    endpoint, candidate = endpoint_get(endpoint_id), version_get(version_id)
+    """Check and forecast; reads the artifact, so not in a transaction.
+
+    Raises NotFound (what ``actor`` may not see, too), Forbidden (``rollout.plan``), InvalidInput at /strategy,
+    /profile, /approval. Everything else that speaks against the rollout is a check in the answer.
+    """
+    endpoint = endpoint_require(actor, "rollout.plan", endpoint_id)
+    candidate = version_get(version_id, actor=actor)
     if strategy not in set(Strategy):
         raise InvalidInput.at("/strategy", "unknown_strategy", f"{strategy!r} is none of {', '.join(Strategy)}.")
-    plan = build_plan(Strategy(strategy), profile=profile, steps=steps, guardrails=guardrails)
+    plan = build_plan(Strategy(strategy), profile=profile, steps=steps, guardrails=guardrails, approval=approval)
     plan = replace(plan, extra={**plan.extra, **_bound(endpoint, candidate)})
     rate = _load(endpoint)
     planned = tuple(_forecast(plan, rate))
@@ -112,7 +105,7 @@ def rollout_plan(
         stable=endpoint.stable_version,
         candidate=candidate,
         plan=plan,
-        checks=tuple(_checks(endpoint, candidate, plan, rate, supersede)),
+        checks=(*_checks(endpoint, candidate, plan, rate, supersede), *approval_checks(actor, endpoint, plan)),
         steps=planned,
         requests_per_second=rate,
         expected_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
@@ -162,10 +155,17 @@ def _checks(endpoint: Endpoint, candidate: ModelVersion, plan: Plan, rate: float
 
 
 def _version_checks(endpoint: Endpoint, candidate: ModelVersion) -> Iterator[Check]:
-    stable, name = endpoint.stable_version, candidate.semver
+    stable, name = endpoint.stable_version, candidate.reference
     if candidate.model_id != endpoint.model_id:
         detail = f"{name} belongs to {candidate.model.name}, {endpoint.name} serves {endpoint.model.name}."
         yield Check(Level.BLOCK, "other_model", detail, "/version")
+        return
+    if candidate.deleted_at is not None:
+        detail = f"{candidate.reference} was deleted; register it again as a new version."
+        yield Check(Level.BLOCK, "version_deleted", detail, "/version")
+        return
+    if candidate.status == "ready" and candidate.trust == "unverified":
+        yield Check(Level.BLOCK, "version_unverified", unverified_sentence(candidate), "/version")
         return
     if candidate.status != "ready":
         detail = f"{name} is {candidate.status}: {candidate.status_message or 'only a ready version can be served'}."
@@ -252,7 +252,7 @@ def _forecast(plan: Plan, rate: float) -> Iterator[PlannedStep]:
         seconds: float | None = float(step.seconds or 0)
         if needed:
             seconds = needed / own_rate if own_rate else None
-        if step.kind is StepKind.PAUSE and step.seconds is None:
+        if step.kind is StepKind.APPROVAL or (step.kind is StepKind.PAUSE and step.seconds is None):
             seconds = None
         yield PlannedStep(index, sentence_of(step), needed, seconds)
 
@@ -277,7 +277,8 @@ def sentence_of(step: Step) -> str:
         case StepKind.GATE:
             return f"go on only when {', '.join(gate.name for gate in step.gates)} are proved within their limits"
         case StepKind.APPROVAL:
-            return "ask for an approval"
+            within = f" within {step.deadline_seconds} s" if step.deadline_seconds else ""
+            return f"ask {people_words(step.quorum or 1)} to approve{within}; nobody approves what they started"
 
 
 def _rollback(stable: ModelVersion | None, plan: Plan) -> str:

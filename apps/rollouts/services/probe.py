@@ -81,7 +81,7 @@ def client() -> httpx.Client:
 
 def _bodies(version: ModelVersion) -> Iterator[dict[str, Any]]:
     """What to send, best first: the artifact's own input example, else a row that the signature allows."""
-    example = _example(version.source_uri, version.artifact_digest)
+    example = _example(version.storage_uri or version.source_uri, version.artifact_digest)
     if example is not None:
         yield example
     inputs = version.signature.get("inputs", [])
@@ -89,6 +89,6 @@ def _bodies(version: ModelVersion) -> Iterator[dict[str, Any]]:
 
 
 @lru_cache(maxsize=256)
-def _example(source_uri: str, digest: str) -> dict[str, Any] | None:
+def _example(place: str, digest: str) -> dict[str, Any] | None:
     """Read once per artifact; the digest stands for its content."""
-    return example_body(source_uri)
+    return example_body(place)

@@ -18,7 +18,7 @@ from apps.kernel.errors import Conflict
 from apps.kernel.services.outbox import enqueue_task, publish_many
 from apps.kernel.stats import bernoulli, binomial
 from apps.rollouts.domain import advance as advance_module
-from apps.rollouts.domain import commands, forward, gates, machine, plan, sight, split, state, stretch
+from apps.rollouts.domain import approval, commands, forward, gates, machine, plan, sight, split, state, stretch
 from apps.rollouts.domain import decide as decide_module
 from apps.rollouts.domain.advance import advance
 from apps.rollouts.domain.decide import findings
@@ -26,6 +26,7 @@ from apps.rollouts.domain.machine import TERMINAL, Action, Finish, Phase, Promot
 from apps.rollouts.domain.state import RolloutState, Seen
 from apps.rollouts.domain.wanted import Wanted, wanted
 from apps.rollouts.models import Rollout, Transition
+from apps.rollouts.services.approval import approval_ask, approval_hold, approval_void
 from apps.rollouts.services.observe import Look
 from apps.rollouts.services.rows import look_is_good
 from apps.targets.domain.plan import EndpointPlan, Role, VariantSpec
@@ -34,8 +35,8 @@ from apps.targets.services.lease import lease_release, lease_take
 from apps.targets.services.variants import variant_of
 
 DECIDING = (
-    decide_module, advance_module, commands, forward, gates, machine, plan, sight, split, state, stretch, verdicts,
-    bernoulli, binomial,
+    decide_module, advance_module, approval, commands, forward, gates, machine, plan, sight, split, state, stretch,
+    verdicts, bernoulli, binomial,
 )  # fmt: skip
 
 
@@ -67,8 +68,9 @@ def transition_record(
     2. with ``steal_as`` take the endpoint's lease from whoever holds it: a worker that is frozen, or in the middle of
        applying something older, is fenced off at the target by the higher epoch;
     3. desire what the new state wants, under the epoch; move the stable pointer with it;
-    4. Transition with its evidence, outbox, audit event last (its chain is locked until the commit).
-    Rollout before endpoint, always: two writers that lock in different orders would deadlock.
+    4. open the review of an approval step, or void it on the way back;
+    5. Transition with its evidence, outbox, audit event last (its chain is locked until the commit).
+    Rollout, review, endpoint, audit chain, always: two writers that lock in different orders would deadlock.
     """
     after = advance(look.state, action, look.seen.now)
     try:
@@ -77,7 +79,10 @@ def transition_record(
                 return None
             if steal_as:
                 epoch = _stolen(look, steal_as)
+            approval_hold(after)
             desired = _desire(look, after, action, actor=actor, epoch=epoch)
+            after = approval_ask(look, after, action)
+            approval_void(after, action)
             _store(look, after, action, actor, desired, epoch or 0)
             if steal_as and epoch is not None:
                 lease_release(look.rollout.endpoint_id, holder=steal_as, epoch=epoch)

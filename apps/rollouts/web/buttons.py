@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from django.http import HttpRequest
 
-from apps.accounts.web_access import why_not
+from apps.accounts.web_access import actor_of_request
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import allowed_commands
+from apps.rollouts.selectors import allowed_commands, review_of
+from apps.targets.services.scope import why_not_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Button:
 def buttons_of(request: HttpRequest, rollout: Rollout) -> list[Button]:
     """Running: pause or resume, promote, abort, roll back. Ended: retry, or roll back to the version before."""
     refusals = {item.command: "" if item.is_allowed else item.reason for item in allowed_commands(rollout)}
+    actor, endpoint = actor_of_request(request), rollout.endpoint
     return [
-        replace(button, why_not=why_not(request, f"rollout.{button.command}") or refusals[button.command])
+        replace(button, why_not=why_not_at(actor, f"rollout.{button.command}", endpoint) or refusals[button.command])
         for button in _wanted(rollout)
     ]
 
@@ -56,7 +58,7 @@ def _wanted(rollout: Rollout) -> list[Button]:
         ]
     if rollout.phase in TERMINAL:
         return [Button("retry", "Retry with the same plan")]
-    is_halted = rollout.phase in (Phase.PAUSED, Phase.WAITING)
+    is_halted = rollout.phase == Phase.PAUSED or (rollout.phase == Phase.WAITING and not review_of(rollout))
     promise = (
         f"{candidate} gets all traffic now. The rest of the plan is skipped; guardrails go on until {stable} has left."
     )

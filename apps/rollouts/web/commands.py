@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from apps.rollouts.domain.machine import Phase
@@ -16,6 +15,8 @@ from apps.rollouts.domain.plan import Plan
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
 from apps.rollouts.services.lifecycle import rollout_command
+from apps.rollouts.services.scope import rollout_require
+from apps.rollouts.web.reviews import reviews_of
 from apps.rollouts.web.story import stops_of
 
 SAID = {
@@ -35,7 +36,7 @@ def command(request: HttpRequest, rollout_id: str, command: str) -> HttpResponse
     if command not in SAID:
         raise NotFound("command_unknown", f"There is no command {command!r}.")
     actor = actor_of_request(request)
-    access_require(actor, f"rollout.{command}")
+    rollout_require(actor, f"rollout.{command}", rollout_get(rollout_id, actor))
     reason = request.POST.get("reason", "").strip()[:500]
     if command in NEEDS_REASON and not reason:
         raise InvalidInput.at("/reason", "required", "Say why: the reason stays in the log beside the evidence.")
@@ -69,7 +70,13 @@ def _refused(request: HttpRequest, rollout_id: str, saw_step: int, error: Confli
     conflict: dict[str, Any] = {"title": title, "detail": error.detail}
     if saw_step != found.step:
         conflict |= {"saw": _place(plan, saw_step), "now": f"{_place(plan, found.step)}, {_phase(found)}"}
-    context = {"rollout": found, "plan": plan, "stops": stops_of(plan), "conflict": conflict}
+    context = {
+        "rollout": found,
+        "plan": plan,
+        "stops": stops_of(plan),
+        "conflict": conflict,
+        "reviews": reviews_of(found, plan),
+    }
     return render(request, "rollouts/detail.html", context, status=409)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from apps.kernel.errors import InvalidInput
-from apps.rollouts.domain.plan import GateSpec, Metric, Strategy
-from apps.rollouts.domain.strategies import FAST, PROFILES, STANDARD
+from apps.rollouts.domain.plan import GateSpec, Metric, Step, Strategy
+from apps.rollouts.domain.strategies import FAST, PROFILES, STANDARD, approval_step
+from apps.rollouts.services.approvers import PRODUCTION
 from apps.rollouts.services.lifecycle import SUPERSEDE
 
 STEPS: Final = (
@@ -20,11 +21,12 @@ STEPS: Final = (
     ("start", "Start"),
 )
 FIELDS: Final = (
-    "model", "version", "note", "endpoint", "strategy", "profile", "errors", "error_limit", "slow", "slow_ms",
-    "slow_limit", "available", "available_limit", "on_busy",
+    "model", "version", "note", "endpoint", "strategy", "profile", "approval", "errors", "error_limit", "slow",
+    "slow_ms", "slow_limit", "available", "available_limit", "on_busy",
 )  # fmt: skip
 STEP_OF: Final = {
     "model": "what", "version": "what", "note": "what", "endpoint": "where", "strategy": "how", "profile": "how",
+    "approval": "how",
     "error_limit": "guardrails", "slow_ms": "guardrails", "slow_limit": "guardrails", "available_limit": "guardrails",
     "on_busy": "plan",
 }  # fmt: skip
@@ -36,6 +38,8 @@ PROFILE_WORDS: Final = {
     STANDARD: "Standard: 15, 30 and 60 minutes at 5, 25 and 50 %",
     FAST: "Fast, for trying out: 15 to 20 seconds per step",
 }
+APPROVALS: Final = {"no": 0, "one": 1, "two": 2}
+"""How many must approve. Not chosen yet: one for production, nobody elsewhere."""
 NOTE_LENGTH: Final = 500
 
 
@@ -76,6 +80,15 @@ class Draft:
     def strategy_word(self) -> str:
         return self["strategy"].replace("_", "-")
 
+    def approval_word(self, environment: str) -> str:
+        """What was chosen, else what is proposed for the endpoint's environment."""
+        return self["approval"] or ("one" if environment == PRODUCTION else "no")
+
+    def approval(self, environment: str) -> Step | None:
+        """The approval step before 100 %, if one is wanted; a shadow has nothing to approve."""
+        quorum = APPROVALS.get(self.approval_word(environment), 0)
+        return approval_step(quorum) if quorum and self["strategy"] != Strategy.SHADOW else None
+
     def rest(self, shown: Iterable[str]) -> list[tuple[str, str]]:
         """What the fields of a step do not carry themselves, for hidden inputs."""
         kept = set(shown)
@@ -106,6 +119,8 @@ class Draft:
             said = "is not one of the ways; choose what happens when another rollout is moving this endpoint."
             self.faults["on_busy"] = f"{self['on_busy']!r} {said}"
             self.values["on_busy"] = DEFAULTS["on_busy"]  # so that the plan can be shown beside the fault
+        if self["approval"] not in {"", *APPROVALS}:
+            self.faults["approval"] = "Choose from the list how many people must approve."
         if self["profile"] not in PROFILES:
             self.faults["profile"] = "Choose a profile from the list."
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from django.conf import settings
 
+from apps.kernel.actor import Actor
 from apps.rollouts.domain.plan import Plan, gate_json
-from apps.rollouts.services.plan import Check, Level, RolloutPlan, rollout_plan
+from apps.rollouts.services.checks import Check, Level
+from apps.rollouts.services.plan import RolloutPlan, rollout_plan
 from apps.rollouts.web.draft import Draft
 from apps.rollouts.web.story import Stop, stops_of
 
@@ -44,15 +46,17 @@ class PlanView:
     curl: str
 
 
-def plan_view(draft: Draft, version: ModelVersion, endpoint: Endpoint) -> PlanView:
+def plan_view(actor: Actor, draft: Draft, version: ModelVersion, endpoint: Endpoint) -> PlanView:
     """The answer of ``rollout_plan`` to the draft. Raises what it raises."""
     planned = rollout_plan(
+        actor=actor,
         endpoint_id=endpoint.pk,
         version_id=version.pk,
         strategy=draft.strategy.value,
         profile=draft["profile"],
         guardrails=draft.guardrails(),
         supersede=draft["on_busy"],
+        approval=draft.approval(endpoint.target.environment),
     )
     return PlanView(
         plan=planned.plan,
@@ -77,6 +81,11 @@ def _stops(planned: RolloutPlan) -> list[PlanStop]:
     return found
 
 
+def _approval(draft: Draft, endpoint: Endpoint) -> dict[str, Any]:
+    step = draft.approval(endpoint.target.environment)
+    return {"approval": {"quorum": step.quorum, "deadline_seconds": step.deadline_seconds}} if step else {}
+
+
 def _curl(draft: Draft, version: ModelVersion, endpoint: Endpoint, planned: RolloutPlan) -> str:
     """The start of exactly this plan; a retry with the same key starts nothing twice."""
     body: dict[str, Any] = {
@@ -88,6 +97,7 @@ def _curl(draft: Draft, version: ModelVersion, endpoint: Endpoint, planned: Roll
         "supersede": draft["on_busy"],
         "expected_plan_hash": planned.plan_hash,
         **({"note": draft["note"]} if draft["note"] else {}),
+        **_approval(draft, endpoint),
     }
     text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode().replace("'", "'\\''")
     return (

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import allows, declares
+from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.registry.selectors import version_by, version_list
@@ -31,13 +31,21 @@ DRAWN = 20
 @conditional_page
 def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
     """Wanted and measured split, p95 and errors per variant, the active rollout, and what could be rolled out next."""
-    endpoint = endpoint_get(name)
+    endpoint = endpoint_get(name, actor_of_request(request))
     plan = plan_of(endpoint)
     active = active_of(endpoint.pk)
     measured = measure(plan) if plan else None
     stable = next((part for part in measured.parts if part.tone == "stable"), None) if measured else None
     others = [part for part in measured.parts if part.tone != "stable"] if measured else []
-    offers = [] if active else offers_of([endpoint], {endpoint.model.name: version_list(endpoint.model.name)})
+    offers = (
+        []
+        if active
+        else offers_of(
+            actor_of_request(request),
+            [endpoint],
+            {endpoint.model.name: version_list(endpoint.model.name, actor=actor_of_request(request))},
+        )
+    )
     context = {
         "endpoint": endpoint,
         "measured": measured,
@@ -49,7 +57,6 @@ def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
         ],
         "active": active,
         "offers": offers,
-        "may_start": allows(request, "rollout.start"),
     }
     return render(request, "rollouts/_endpoint_traffic.html", context)
 
@@ -61,7 +68,7 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     """Latency, errors and split under one time axis. Raises NotFound for a range that is not offered."""
     if span not in RANGE_SECONDS:
         raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGE_SECONDS)}.")
-    endpoint = endpoint_get(name)
+    endpoint = endpoint_get(name, actor_of_request(request))
     seconds, step = RANGE_SECONDS[span]
     until = int(now().timestamp()) // step * step + step
     rollouts = list(rollout_list(endpoint_id=endpoint.pk)[:DRAWN])
@@ -74,7 +81,7 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
 @conditional_page
 def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
     """The newest transitions at an endpoint."""
-    endpoint = endpoint_get(name)
+    endpoint = endpoint_get(name, actor_of_request(request))
     ids = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
     context = {"events": latest_transitions(ids, EVENTS), "endpoint": endpoint}
     return render(request, "rollouts/_endpoint_events.html", context)
@@ -86,7 +93,7 @@ def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
 def model_live(request: HttpRequest, name: str) -> HttpResponse:
     """The endpoints that serve a model, with what runs on each."""
     rows: list[dict[str, Any]] = []
-    for endpoint in endpoint_list().filter(model__name=name):
+    for endpoint in endpoint_list(actor_of_request(request)).filter(model__name=name):
         plan, observed = plan_of(endpoint), observed_of(endpoint)
         variants = [(item.version, item.role.value, plan.weight_bp(item.key)) for item in plan.variants] if plan else []
         rows.append({"endpoint": endpoint, "variants": variants, "observed": observed})
@@ -98,9 +105,9 @@ def model_live(request: HttpRequest, name: str) -> HttpResponse:
 @conditional_page
 def version_offers(request: HttpRequest, name: str, reference: str) -> HttpResponse:
     """Where one version could be rolled out now, and if not, why not."""
-    version = version_by(name, reference)
-    endpoints = list(endpoint_list().filter(model__name=name))
-    offers = offers_of(endpoints, {name: [version]}, only_newer=False)
+    version = version_by(name, reference, actor=actor_of_request(request))
+    endpoints = list(endpoint_list(actor_of_request(request)).filter(model__name=name))
+    offers = offers_of(actor_of_request(request), endpoints, {name: [version]}, only_newer=False)
     serving = [item for item in endpoints if item.stable_version_id == version.pk]
-    context = {"offers": offers, "serving": serving, "version": version, "may_start": allows(request, "rollout.start")}
+    context = {"offers": offers, "serving": serving, "version": version}
     return render(request, "rollouts/_version_offers.html", context)

@@ -9,18 +9,21 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from apps.kernel.actor import Actor
 from apps.registry.domain.semver import Semver
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL
 from apps.rollouts.domain.strategies import FAST
 from apps.rollouts.models import Rollout
 from apps.rollouts.web.fit import breaks_sentence
+from apps.targets.services.scope import why_not_at
 
 READY = "ready"
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One version for one endpoint. ``why_not`` is empty when it can be rolled out; ``last`` is how it went before."""
+    """One version for one endpoint. ``why_not`` is empty when it can be rolled out, ``who_not`` when the person may
+    start it there; ``last`` is how it went before."""
 
     endpoint: str
     version: str
@@ -28,11 +31,12 @@ class Offer:
     stable: str
     url: str
     why_not: str = ""
+    who_not: str = ""
     last: Any = None
 
 
 def offers_of(
-    endpoints: Sequence[Any], versions: Mapping[str, Iterable[Any]], *, only_newer: bool = True
+    actor: Actor, endpoints: Sequence[Any], versions: Mapping[str, Iterable[Any]], *, only_newer: bool = True
 ) -> list[Offer]:
     """Per endpoint its offers, oldest version first; ``only_newer``: those above stable that can be started.
 
@@ -47,16 +51,17 @@ def offers_of(
             busy.add(rollout.endpoint_id)
     offers = []
     for endpoint in endpoints:
+        who_not = why_not_at(actor, "rollout.start", endpoint)
         for version in sorted(versions.get(endpoint.model.name, ()), key=_order):
             why_not = _why_not(endpoint, version, endpoint.pk in busy)
             is_newer = endpoint.stable_version is None or _order(version) > _order(endpoint.stable_version)
             if version.pk == endpoint.stable_version_id or (only_newer and (why_not or not is_newer)):
                 continue
-            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk))))
+            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk)), who_not))
     return offers
 
 
-def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None) -> Offer:
+def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_not: str) -> Offer:
     # In development nobody waits for hours of baking; everywhere else the standard pace is the default.
     pace = {"profile": FAST} if endpoint.target.environment == "development" else {}
     query = urlencode({"model": endpoint.model.name, "version": version.semver, "endpoint": endpoint.name, **pace})
@@ -67,6 +72,7 @@ def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None) -> O
         stable=endpoint.stable_version.semver if endpoint.stable_version else "",
         url=f"{reverse('rollouts:new')}?{query}&step=how",
         why_not=why_not,
+        who_not=who_not,
         last=last if last is not None and last.phase in TERMINAL else None,
     )
 

@@ -11,18 +11,19 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import allows, declares
+from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
 from apps.rollouts.domain.plan import FULL_BP, Plan, Strategy
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import rollout_get, rollout_list, transitions_of
+from apps.rollouts.selectors import review_of, rollout_get, rollout_list, transitions_of
 from apps.rollouts.services.current import rollout_current
 from apps.rollouts.web.buttons import buttons_of, reasons_of
 from apps.rollouts.web.clocks import clock_of
 from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import Tones, measure
+from apps.rollouts.web.reviews import reviews_of
 from apps.rollouts.web.story import comparison, rail_of, sentence_of, stops_of, tiles_of
 from apps.targets.selectors import endpoint_get, plan_of
 
@@ -51,9 +52,9 @@ def rows(request: HttpRequest) -> HttpResponse:
 @declares("rollout.read")
 def rollout(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """One rollout. Raises NotFound."""
-    found = rollout_get(rollout_id)
+    found = rollout_get(rollout_id, actor_of_request(request))
     plan = Plan.from_json(found.plan)
-    context = {"rollout": found, "plan": plan, "stops": stops_of(plan)}
+    context = {"rollout": found, "plan": plan, "stops": stops_of(plan), "reviews": reviews_of(found, plan)}
     return render(request, "rollouts/detail.html", context)
 
 
@@ -62,18 +63,24 @@ def rollout(request: HttpRequest, rollout_id: str) -> HttpResponse:
 @conditional_page
 def head(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """The sentence, the rail with clocks, the gates, and the split."""
-    found = rollout_get(rollout_id)
+    found = rollout_get(rollout_id, actor_of_request(request))
     plan, phase, current = Plan.from_json(found.plan), Phase(found.phase), rollout_current(found)
     context: dict[str, Any] = {
         "rollout": found,
         "sentence": sentence_of(
-            phase, found.candidate_version.semver, found.stable_version.semver, found.weight_bp, found.mirror_bp
+            phase,
+            found.candidate_version.semver,
+            found.stable_version.semver,
+            found.weight_bp,
+            found.mirror_bp,
+            is_approval=bool(review_of(found)),
         ),
         "reason": current.reason,
         "rail": rail_of(plan, phase, found.step),
         "clock": clock_of(found, plan),
         "tiles": tiles_of(plan, phase, found.step, current.findings),
         "is_over": phase in TERMINAL,
+        "review_id": review_of(found),
     }
     return render(request, "rollouts/_head.html", context | _measured(found))
 
@@ -83,7 +90,7 @@ def head(request: HttpRequest, rollout_id: str) -> HttpResponse:
 @conditional_page
 def charts(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """Split, latency and errors from just before the start to just after the end."""
-    found = rollout_get(rollout_id)
+    found = rollout_get(rollout_id, actor_of_request(request))
     begin = found.created_at - timedelta(seconds=120)
     end = min(now(), found.finished_at + timedelta(seconds=120)) if found.finished_at else now()
     step = _step((end - begin).total_seconds())
@@ -97,7 +104,7 @@ def charts(request: HttpRequest, rollout_id: str) -> HttpResponse:
 @conditional_page
 def log(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """Every transition, newest first."""
-    found = rollout_get(rollout_id)
+    found = rollout_get(rollout_id, actor_of_request(request))
     transitions = transitions_of(rollout_id).defer("state", "seen", "decision").order_by("-revision")
     return render(request, "rollouts/_log.html", {"rollout": found, "transitions": transitions})
 
@@ -106,7 +113,8 @@ def log(request: HttpRequest, rollout_id: str) -> HttpResponse:
 @cache_control(private=True, max_age=3600)
 def evidence(request: HttpRequest, rollout_id: str, revision: int) -> HttpResponse:
     """What was known when one transition was decided; it never changes. Raises NotFound."""
-    found = transitions_of(rollout_id).filter(revision=revision).first()
+    whole = rollout_get(rollout_id, actor_of_request(request))
+    found = transitions_of(whole.pk).filter(revision=revision).first()
     if found is None:
         raise NotFound("transition_unknown", f"This rollout has no transition of revision {revision}.")
     return render(request, "rollouts/_evidence.html", {"transition": found})
@@ -116,7 +124,7 @@ def evidence(request: HttpRequest, rollout_id: str, revision: int) -> HttpRespon
 @cache_control(private=True, no_store=True)
 def actions(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """The buttons, each with the revision and step that this person saw."""
-    found = rollout_get(rollout_id)
+    found = rollout_get(rollout_id, actor_of_request(request))
     buttons = buttons_of(request, found)
     context = {"rollout": found, "buttons": buttons, "reasons": reasons_of(buttons)}
     return render(request, "rollouts/_actions.html", context)
@@ -124,11 +132,12 @@ def actions(request: HttpRequest, rollout_id: str) -> HttpResponse:
 
 def _listed(request: HttpRequest) -> dict[str, Any]:
     facet, endpoint = request.GET.get("show", ""), request.GET.get("endpoint", "")
-    found = rollout_list()
+    actor = actor_of_request(request)
+    found = rollout_list(actor)
     if facet in PHASES_OF:
         found = found.filter(phase__in=PHASES_OF[facet])
     if endpoint:
-        found = found.filter(endpoint=endpoint_get(endpoint))
+        found = found.filter(endpoint=endpoint_get(endpoint, actor))
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
     return {"page": page, "facets": FACETS, "facet": facet, "endpoint": endpoint}
 

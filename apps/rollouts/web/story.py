@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apps.kernel.verdicts import Verdict
+from apps.rollouts.domain.forward import people_words
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind
 
@@ -89,7 +90,7 @@ def step_words(step: Step) -> str:
         case StepKind.GATE:
             return f"gate: {', '.join(gate.name for gate in step.gates)}"
         case StepKind.APPROVAL:
-            return "approval"
+            return f"approval by {people_words(step.quorum or 1)}"
 
 
 def stops_of(plan: Plan) -> list[Stop]:
@@ -136,8 +137,11 @@ def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
     return marked
 
 
-def sentence_of(phase: Phase, candidate: str, stable: str, weight_bp: int, mirror_bp: int) -> str:
+def sentence_of(
+    phase: Phase, candidate: str, stable: str, weight_bp: int, mirror_bp: int, *, is_approval: bool = False
+) -> str:
     """What is going on, without numbers measured: those are added where they are known."""
+    awaited = "people approve" if is_approval else "a person resumes"
     share = f"{weight_bp / 100:g} %"
     copied = f" and gets copies of {mirror_bp / 100:g} %" if mirror_bp else ""
     if phase in TERMINAL:
@@ -154,7 +158,7 @@ def sentence_of(phase: Phase, candidate: str, stable: str, weight_bp: int, mirro
         case Phase.PAUSED:
             return f"{candidate} keeps {share}{copied}; guardrails go on."
         case Phase.WAITING:
-            return f"{candidate} serves {share}{copied} and waits until a person resumes."
+            return f"{candidate} serves {share}{copied} and waits until {awaited}."
         case _:
             return f"{candidate} serves {share}{copied}." if weight_bp else f"{candidate} serves no caller{copied}."
 

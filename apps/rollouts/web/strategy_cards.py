@@ -35,3 +35,10 @@ CARDS: Final[list[dict[str, str]]] = [
         "Costs a declared downtime; for targets with room for one version only.",
     },
 ]
+
+APPROVAL_CARDS: Final = (
+    ("no", "Nobody", "Guardrails and gates decide alone."),
+    ("one", "One person", "Asked with what was measured until then; a rejection rolls back."),
+    ("two", "Two people", "Both must approve; one rejection rolls back."),
+)
+"""(value, word, sub) of how many must approve before all callers get the new version."""

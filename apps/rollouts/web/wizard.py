@@ -9,17 +9,21 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.accounts.web_access import actor_of_request, allows, declares
+from apps.accounts.web_access import actor_of_request, declares, why_not
+from apps.kernel.actor import Actor
 from apps.kernel.errors import DomainError, NotFound
 from apps.registry.selectors import model_get, model_list, version_by
+from apps.rollouts.domain.plan import Strategy
 from apps.rollouts.selectors import rollout_list
+from apps.rollouts.services.approvers import PRODUCTION, approvers_words
 from apps.rollouts.services.lifecycle import rollout_start
-from apps.rollouts.web.draft import PROFILE_WORDS, STEP_OF, STEPS, Draft
+from apps.rollouts.web.draft import APPROVALS, PROFILE_WORDS, STEP_OF, STEPS, Draft
 from apps.rollouts.web.dry_run import PlanView, plan_view
 from apps.rollouts.web.fit import unfit_sentence
 from apps.rollouts.web.plan_diff import plan_changes, plan_text, shown_plan
-from apps.rollouts.web.strategy_cards import CARDS
+from apps.rollouts.web.strategy_cards import APPROVAL_CARDS, CARDS
 from apps.targets.selectors import capabilities_of, endpoint_get, endpoint_list
+from apps.targets.services.scope import why_not_at
 
 if TYPE_CHECKING:
     from apps.registry.models import ModelVersion
@@ -29,7 +33,7 @@ ORDER = [name for name, _ in STEPS]
 SHOWN = {
     "what": ("model", "version", "note"),
     "where": ("endpoint",),
-    "how": ("strategy", "profile"),
+    "how": ("strategy", "profile", "approval"),
     "guardrails": ("errors", "error_limit", "slow", "slow_ms", "slow_limit", "available", "available_limit"),
     "plan": ("on_busy",),
     "start": (),
@@ -40,8 +44,9 @@ SHOWN = {
 def new(request: HttpRequest) -> HttpResponse:
     """GET shows a step, or the first faulty one before it (422). POST starts."""
     draft = Draft.read(request.POST if request.method == "POST" else request.GET)
-    version, endpoint = _chosen(draft)
-    plan = _plan(draft, version, endpoint)
+    actor = actor_of_request(request)
+    version, endpoint = _chosen(actor, draft)
+    plan = _plan(actor, draft, version, endpoint)
     if request.method == "POST":
         return _start(request, draft, version, endpoint, plan)
     return _show(request, draft, version, endpoint, plan, wanted=request.GET.get("step", "what"))
@@ -62,6 +67,7 @@ def _start(
             guardrails=draft.guardrails(),
             expected_plan_hash=request.POST.get("plan_hash", ""),
             supersede=draft["on_busy"],
+            approval=draft.approval(endpoint.target.environment),
             note=draft["note"],
         )
     except DomainError as error:
@@ -80,31 +86,31 @@ def _changes(request: HttpRequest, plan: PlanView | None) -> dict[str, Any]:
     return {"rows": plan_changes(seen, plan.plan) if seen and plan else [], "is_known": seen is not None}
 
 
-def _chosen(draft: Draft) -> tuple[ModelVersion | None, Endpoint | None]:
+def _chosen(actor: Actor, draft: Draft) -> tuple[ModelVersion | None, Endpoint | None]:
     """What the draft names, as far as it exists; what does not exist is a fault at its field."""
     version = endpoint = None
     if draft["model"]:
         try:
-            version = version_by(draft["model"], draft["version"]) if draft["version"] else None
-            model_get(draft["model"])
+            version = version_by(draft["model"], draft["version"], actor=actor) if draft["version"] else None
+            model_get(draft["model"], actor=actor)
         except NotFound as error:
             draft.faults["version"] = error.detail
     if draft["endpoint"]:
         try:
-            endpoint = endpoint_get(draft["endpoint"])
+            endpoint = endpoint_get(draft["endpoint"], actor)
         except NotFound as error:
             draft.faults["endpoint"] = error.detail
     return version, endpoint
 
 
-def _plan(draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None) -> PlanView | None:
+def _plan(actor: Actor, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None) -> PlanView | None:
     """The dry run, as soon as it is known what goes where; its faults are placed at their fields."""
     draft.check_words()
     draft.guardrails()
     if version is None or endpoint is None or draft.faults.keys() - {"on_busy"}:
         return None
     try:
-        return plan_view(draft, version, endpoint)
+        return plan_view(actor, draft, version, endpoint)
     except DomainError as error:
         _place(draft, error)
         return None
@@ -112,7 +118,7 @@ def _plan(draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None)
 
 def _place(draft: Draft, error: DomainError) -> None:
     names = {"version_id": "version", "endpoint_id": "endpoint", "supersede": "on_busy", "guardrails": "error_limit",
-             "steps": "strategy"}  # fmt: skip
+             "steps": "strategy", "approval": "approval"}  # fmt: skip
     for item in error.fields:
         first = item.pointer.strip("/").split("/")[0]
         draft.faults.setdefault(names.get(first, first if first in STEP_OF else "version"), item.detail)
@@ -130,7 +136,8 @@ def _show(
     faulty = draft.first_faulty_step()
     if faulty and not stays and ORDER.index(faulty) < ORDER.index(step):
         step, status = faulty, 422
-    place = ORDER.index(step)
+    place, actor = ORDER.index(step), actor_of_request(request)
+    who_not = why_not_at(actor, "rollout.start", endpoint) if endpoint else why_not(request, "rollout.start")
     context = {
         "draft": draft,
         "faults": {
@@ -149,8 +156,8 @@ def _show(
         "plan": plan,
         "shown_plan": plan_text(plan.plan) if plan else "",
         "changes": changes,
-        "may_start": allows(request, "rollout.start"),
-        **_choices(draft, step, version, endpoint),
+        "who_not": who_not,
+        **_choices(actor, draft, step, version, endpoint),
     }
     return render(request, "rollouts/wizard.html", context, status=status)
 
@@ -186,11 +193,13 @@ def _hidden(draft: Draft, step: str) -> list[tuple[str, str]]:
     return draft.rest(SHOWN[step]) + ([(name, draft[name]) for name in ("model", "version")] if step == "what" else [])
 
 
-def _choices(draft: Draft, step: str, version: ModelVersion | None, endpoint: Endpoint | None) -> dict[str, Any]:
+def _choices(
+    actor: Actor, draft: Draft, step: str, version: ModelVersion | None, endpoint: Endpoint | None
+) -> dict[str, Any]:
     if step == "what":
-        return {"models": _models(draft, endpoint)}
+        return {"models": _models(actor, endpoint)}
     if step == "where":
-        return _where(draft, version)
+        return _where(actor, draft, version)
     if step == "how":
         profiles = [{"value": value, "word": word} for value, word in PROFILE_WORDS.items()]
         mirrors = endpoint is None or capabilities_of(endpoint.target).mirror != "no"
@@ -200,21 +209,38 @@ def _choices(draft: Draft, step: str, version: ModelVersion | None, endpoint: En
                 for card in CARDS
             ],
             "profiles": profiles,
+            **_approvals(actor, draft, endpoint),
         }
     return {}
 
 
-def _where(draft: Draft, version: ModelVersion | None) -> dict[str, Any]:
+def _approvals(actor: Actor, draft: Draft, endpoint: Endpoint | None) -> dict[str, Any]:
+    """The choice of an approval, with who could give it at the chosen endpoint."""
+    environment = endpoint.target.environment if endpoint else ""
+    chosen = draft.approval_word(environment)
+    return {
+        "approvals": [
+            {"value": value, "word": word, "sub": sub, "is_chosen": value == chosen}
+            for value, word, sub in APPROVAL_CARDS
+        ],
+        "is_production": environment == PRODUCTION,
+        "has_approval": draft["strategy"] != Strategy.SHADOW,
+        "is_recreate": draft["strategy"] == Strategy.RECREATE,
+        "approvers": approvers_words(actor, endpoint, max(1, APPROVALS.get(chosen, 0))) if endpoint else None,
+    }
+
+
+def _where(actor: Actor, draft: Draft, version: ModelVersion | None) -> dict[str, Any]:
     """The endpoints; ``stuck`` when none of them can take the version: then there is no next step from here."""
-    rows = _endpoints(draft, version)
+    rows = _endpoints(actor, draft, version)
     stuck = version is not None and all(row["why_not"] for row in rows)
     return {"endpoints": rows, "stuck": stuck, "base_url": settings.PILOTHOUSE_BASE_URL}
 
 
-def _models(draft: Draft, endpoint: Endpoint | None) -> list[dict[str, Any]]:
+def _models(actor: Actor, endpoint: Endpoint | None) -> list[dict[str, Any]]:
     """Every model with its versions, newest first; ``why_not`` where one cannot stand in at the chosen endpoint."""
     rows = []
-    for model in model_list():
+    for model in model_list(actor=actor):
         if endpoint is not None and model.pk != endpoint.model_id:
             continue
         versions = sorted(model.versions.all(), key=lambda item: item.number, reverse=True)
@@ -227,12 +253,17 @@ def _models(draft: Draft, endpoint: Endpoint | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _endpoints(draft: Draft, version: ModelVersion | None) -> list[dict[str, Any]]:
-    busy = dict(rollout_list(is_active=True).values_list("endpoint_id", "pk"))
-    found = endpoint_list()
+def _endpoints(actor: Actor, draft: Draft, version: ModelVersion | None) -> list[dict[str, Any]]:
+    busy = dict(rollout_list(actor, is_active=True).values_list("endpoint_id", "pk"))
+    found = endpoint_list(actor)
     if draft["model"]:
         found = found.filter(model__name=draft["model"])
     return [
-        {"endpoint": item, "busy": busy.get(item.pk), "why_not": unfit_sentence(version, item) if version else ""}
+        {
+            "endpoint": item,
+            "busy": busy.get(item.pk),
+            "why_not": unfit_sentence(version, item) if version else "",
+            "who_not": why_not_at(actor, "rollout.plan", item),
+        }
         for item in found
     ]

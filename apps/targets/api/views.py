@@ -87,7 +87,9 @@ class TargetsView(ApiView):
         answers={200: page_schema("Target", TargetSchema)},
     )
     def get(self, request: Request) -> Response:
-        return Response(page_of(target_list(), key="name", show=target_show, **query_of(request, PageQuery)))
+        return Response(
+            page_of(target_list(actor_of(request)), key="name", show=target_show, **query_of(request, PageQuery))
+        )
 
     @operation(
         "target_create",
@@ -112,7 +114,7 @@ class TargetView(ApiView):
 
     @operation("target_get", "One target", tag="targets", path=TARGET, answers={200: TargetSchema})
     def get(self, request: Request, target_name: str) -> Response:
-        return Response(target_show(target_get(target_name)))
+        return Response(target_show(target_get(target_name, actor_of(request))))
 
 
 class ProbeView(ApiView):
@@ -128,7 +130,7 @@ class ProbeView(ApiView):
         answers={200: TargetSchema},
     )
     def post(self, request: Request, target_name: str) -> Response:
-        target = target_get(target_name)
+        target = target_get(target_name, actor_of(request))
         target_probe(actor=actor_of(request), target_id=target.pk)
         return Response(target_show(target_get(target.pk)))
 
@@ -145,7 +147,7 @@ class FreezesView(ApiView):
     )
     def get(self, request: Request) -> Response:
         asked = query_of(request, FreezeQuery)
-        found = freeze_list() if asked.pop("include_past") else freeze_list(at=now())
+        found = freeze_list(actor_of(request), at=None if asked.pop("include_past") else now())
         return Response(page_of(found, key="id", show=freeze_show, **asked))
 
     @operation(
@@ -203,6 +205,6 @@ class LogsView(ApiView):
     )
     def get(self, request: Request, endpoint_name: str, variant: str) -> Response:
         lines = query_of(request, LogsQuery)["lines"]
-        endpoint = endpoint_get(endpoint_name)
+        endpoint = endpoint_get(endpoint_name, actor_of(request))
         found = endpoint_logs(endpoint.pk, variant, lines=lines)
         return Response({"object": "logs", "endpoint": endpoint.name, "variant": variant, "lines": list(found)})

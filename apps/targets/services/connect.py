@@ -6,26 +6,32 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from apps.accounts.services.access import access_require
 from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, DriverError, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.registry.selectors import version_get
+from apps.registry.services.verify import unverified_sentence
 from apps.targets.domain.driver import ProbeReport
 from apps.targets.domain.plan import FULL_BP, Role
 from apps.targets.models import Endpoint, Environment, Target, TargetKind, TrafficPolicy
 from apps.targets.selectors import endpoint_get, target_get
 from apps.targets.services.desire import endpoint_desire
 from apps.targets.services.drivers import driver_for, driver_of
+from apps.targets.services.scope import shared_require
 from apps.targets.services.variants import variant_of
+
+if TYPE_CHECKING:
+    from apps.registry.models import Model
 
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 
@@ -39,7 +45,8 @@ def target_create(
     connection: Mapping[str, Any] | None = None,
     no_traffic_policy: str = TrafficPolicy.HOLD,
 ) -> Target:
-    """Store a target and ask for a probe. Raises InvalidInput naming the field, Conflict ``name_taken``."""
+    """Store a target and ask for a probe. Raises Forbidden (``target.write`` for every team in that environment),
+    InvalidInput naming the field, Conflict ``name_taken``."""
     _check_name(name)
     for pointer, value, known in (
         ("/kind", kind, TargetKind),
@@ -48,6 +55,7 @@ def target_create(
     ):
         if value not in set(known):
             raise InvalidInput.at(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
+    shared_require(actor, "target.write", environment)
     driver_of(kind, dict(connection or {}))  # refuses a connection that could never work
     try:
         with transaction.atomic():
@@ -71,7 +79,8 @@ def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None
 
     Written, and audited, only when the answer differs from the stored one. Call it outside any transaction.
     """
-    target = target_get(target_id)
+    target = target_get(target_id, actor)
+    shared_require(actor, "target.write", target.environment)
     report: ProbeReport | None = None
     found: dict[str, Any] = {"probe_error": ""}
     try:
@@ -93,20 +102,25 @@ def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None
     return report
 
 
-def endpoint_create(*, actor: Actor, name: str, target_id: str, model_id: str, version_id: str) -> Endpoint:
-    """An endpoint whose stable variant serves ``version_id`` with all traffic.
+def endpoint_create(
+    *, actor: Actor, name: str, target_id: str, model_id: str, version_id: str, follows: str = ""
+) -> Endpoint:
+    """An endpoint whose stable variant serves ``version_id`` with all traffic; it belongs to the model's team.
 
     A name that was removed comes back as the same row: its epochs and generations must go on growing, because the
-    target remembers the last ones and refuses lower. Raises NotFound, InvalidInput, PolicyRefused, Conflict.
+    target remembers the last ones and refuses lower. Raises NotFound, Forbidden (``endpoint.write`` in the model's team
+    and the target's environment), InvalidInput, PolicyRefused, Conflict.
     """
     _check_name(name)
-    target, version = target_get(target_id), version_get(version_id)
+    target, version = target_get(target_id, actor), version_get(version_id)
+    access_require(actor, "endpoint.write", version.model.team_id, target.environment)
     if version.model_id != model_id:
         raise InvalidInput.at("/version_id", "other_model", f"{version.semver} is not a version of this model.")
     _check_servable(target, version)
+    _check_alias(follows)
     try:
         with transaction.atomic():
-            endpoint = _row(name, target, model_id)
+            endpoint = _row(name, target, version.model, follows)
             endpoint_desire(
                 actor=actor,
                 endpoint_id=endpoint.pk,
@@ -117,6 +131,7 @@ def endpoint_create(*, actor: Actor, name: str, target_id: str, model_id: str, v
                 stable_version_id=version.pk,
             )
             detail = {"target": target.name, "model": version.model.name, "version": version.semver}
+            detail |= {"follows": follows} if follows else {}
             _record(actor, "endpoint.created", "endpoint", endpoint.pk, name, detail)
     except IntegrityError as error:
         raise _name_taken(name) from error
@@ -127,9 +142,10 @@ def endpoint_remove(*, actor: Actor, endpoint_id: str, reason: str) -> None:
     """Stop serving: the row stays (history points at it), the reconciler removes it at the target.
 
     Whoever holds the lease is fenced off by a higher epoch. A rollout in progress is the caller's to refuse: this app
-    knows none. Raises NotFound, Conflict.
+    knows none. Raises NotFound, Forbidden, Conflict.
     """
-    endpoint = endpoint_get(endpoint_id)
+    endpoint = endpoint_get(endpoint_id, actor)
+    access_require(actor, "endpoint.write", endpoint.team_id, endpoint.target.environment)
     with transaction.atomic():
         rows = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None, generation=endpoint.generation).update(
             removed_at=Now(),
@@ -149,18 +165,41 @@ def endpoint_remove(*, actor: Actor, endpoint_id: str, reason: str) -> None:
         _record(actor, "endpoint.removed", "endpoint", endpoint.pk, endpoint.name, {"reason": reason})
 
 
-def _row(name: str, target: Target, model_id: str) -> Endpoint:
+def _row(name: str, target: Target, model: Model, follows: str) -> Endpoint:
     former = Endpoint.objects.select_for_update().filter(name=name).first()
     if former is None:
-        return Endpoint.objects.create(name=name, target=target, model_id=model_id)
+        return Endpoint.objects.create(name=name, target=target, model=model, team_id=model.team_id, follows=follows)
     if former.removed_at is None:
         raise _name_taken(name)
     if former.target_id != target.pk and former.applied_generation != former.generation:
         raise Conflict("removal_unfinished", f"{name} is still being removed from its former target; try again soon.")
-    former.removed_at, former.target, former.model_id = None, target, model_id
+    former.removed_at, former.target, former.model, former.team_id = None, target, model, model.team_id
+    former.follows = follows
     former.observed, former.observed_at, former.observe_error, former.apply_error = None, None, "", ""
     former.save()
     return former
+
+
+def endpoint_follow(*, actor: Actor, endpoint_id: str, follows: str) -> Endpoint:
+    """Let an endpoint follow an alias of its model ("": none): an approved move of it starts a rollout there.
+
+    Raises NotFound, Forbidden (``endpoint.write``), InvalidInput.
+    """
+    endpoint = endpoint_get(endpoint_id, actor)
+    access_require(actor, "endpoint.write", endpoint.team_id, endpoint.target.environment)
+    _check_alias(follows)
+    with transaction.atomic():
+        changed = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None).exclude(follows=follows)
+        if changed.update(follows=follows, revision=F("revision") + 1):
+            publish_live(f"endpoint:{endpoint.pk}", id=endpoint.pk, revision=endpoint.revision + 1)
+            detail = {"follows": {"before": endpoint.follows, "after": follows}}
+            _record(actor, "endpoint.desired", "endpoint", endpoint.pk, endpoint.name, detail)
+    return endpoint_get(endpoint.pk)
+
+
+def _check_alias(follows: str) -> None:
+    if len(follows) > 255 or "\x00" in follows:
+        raise InvalidInput.at("/follows", "bad_alias", "An alias has at most 255 characters.")
 
 
 def _check_name(name: str) -> None:
@@ -173,12 +212,15 @@ def _check_servable(target: Target, version: Any) -> None:
         raise PolicyRefused(
             "version_not_ready", f"Version {version.semver} is {version.status}; only a ready version can be served."
         )
-    parts = urlsplit(version.source_uri)
+    if version.trust == "unverified":
+        raise PolicyRefused("version_unverified", unverified_sentence(version), extra={"version": version.pk})
+    place = version.storage_uri or version.source_uri
+    parts = urlsplit(place)
     # a local target reads the same disk as we do; elsewhere the target itself finds out and says so
     if target.kind == TargetKind.LOCAL and parts.scheme in {"", "file"} and not Path(unquote(parts.path)).exists():
         raise PolicyRefused(
             "artifact_gone",
-            f"The files of version {version.semver} are no longer at {version.source_uri}; register it again.",
+            f"The files of version {version.semver} are no longer at {place}; register it again.",
         )
 
 

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from django.db import transaction
 
+from apps.accounts.services.access import access_require
 from apps.audit.services.record import event_record
-from apps.kernel.actor import Actor
+from apps.kernel.actor import ANY, Actor
 from apps.kernel.errors import InvalidInput, NotFound
 from apps.kernel.services.outbox import publish_live
-from apps.targets.models import Environment, FreezeWindow
-from apps.targets.selectors import endpoint_get
+from apps.targets.models import Endpoint, Environment, FreezeWindow
+from apps.targets.selectors import endpoint_get, freeze_list
+from apps.targets.services.scope import shared_require
 
 
 def freeze_create(
@@ -23,7 +25,10 @@ def freeze_create(
     environment: str = "",
     endpoint_id: str | None = None,
 ) -> FreezeWindow:
-    """Freeze one endpoint, one environment, or (with neither) everything. Raises InvalidInput, NotFound."""
+    """Freeze one endpoint, one environment, or (with neither) everything.
+
+    Raises InvalidInput, NotFound, Forbidden: what holds for every team needs ``freeze.write`` for every team.
+    """
     if ends_at <= starts_at:
         raise InvalidInput.at("/ends_at", "ends_before_start", "A freeze window must end after it starts.")
     if not reason.strip():
@@ -32,7 +37,8 @@ def freeze_create(
         raise InvalidInput.at("/environment", "unknown", f"{environment!r} is none of {', '.join(Environment)}.")
     if environment and endpoint_id is not None:
         raise InvalidInput.at("/environment", "two_scopes", "Freeze an endpoint or an environment, not both.")
-    endpoint = endpoint_get(endpoint_id) if endpoint_id is not None else None
+    endpoint = endpoint_get(endpoint_id, actor) if endpoint_id is not None else None
+    _require(actor, endpoint, environment)
     with transaction.atomic():
         window = FreezeWindow.objects.create(
             endpoint=endpoint,
@@ -47,16 +53,22 @@ def freeze_create(
 
 
 def freeze_remove(*, actor: Actor, freeze_id: str, reason: str) -> None:
-    """Lift a freeze window early. Raises NotFound."""
+    """Lift a freeze window early. Raises NotFound, Forbidden."""
     with transaction.atomic():
-        window = (
-            FreezeWindow.objects.select_for_update(of=("self",)).select_related("endpoint").filter(pk=freeze_id).first()
-        )
+        window = freeze_list(actor).select_for_update(of=("self",)).filter(pk=freeze_id).first()
         if window is None:
             raise NotFound("freeze_not_found", "There is no such freeze window; it may have been lifted already.")
+        _require(actor, window.endpoint, window.environment)
         window.delete()
         window.pk = freeze_id
         _tell(actor, "freeze.removed", window, lifted_because=reason)
+
+
+def _require(actor: Actor, endpoint: Endpoint | None, environment: str) -> None:
+    if endpoint is not None:
+        access_require(actor, "freeze.write", endpoint.team_id, endpoint.target.environment)
+    else:
+        shared_require(actor, "freeze.write", environment or ANY)
 
 
 def _tell(actor: Actor, verb: str, window: FreezeWindow, **detail: str) -> None:

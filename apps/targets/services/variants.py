@@ -12,6 +12,7 @@ class VersionLike(Protocol):
     """What is read of a registry.ModelVersion."""
 
     source_uri: Any
+    storage_uri: Any
     artifact_digest: Any
 
     @property
@@ -37,7 +38,7 @@ def variant_of(
         version=version.semver,
         model=version.model.name,
         role=role,
-        artifact_uri=version.source_uri,
+        artifact_uri=version.storage_uri or version.source_uri,
         artifact_digest=version.artifact_digest,
         replicas=replicas,
         workers=workers,

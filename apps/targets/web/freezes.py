@@ -9,12 +9,14 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.accounts.web_access import actor_of_request, declares, why_not
+from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError, InvalidInput
 from apps.targets.models import Environment, FreezeWindow
 from apps.targets.selectors import endpoint_list, freeze_list
 from apps.targets.services.freeze import freeze_create, freeze_remove
+from apps.targets.services.scope import why_not_at, why_not_shared
 
 FIELDS = ("scope", "starts_at", "ends_at", "reason")
 PAST_SHOWN = 10
@@ -90,22 +92,31 @@ def _missing_end() -> datetime:
 
 
 def _page(request: HttpRequest, typed: dict[str, str], faults: dict[str, str], status: int = 200) -> HttpResponse:
-    moment = now()
-    past = freeze_list().filter(ends_at__lte=moment).order_by("-ends_at")[:PAST_SHOWN]
+    moment, actor = now(), actor_of_request(request)
+    whys = {place: _why_not(actor, place) for place in ("everything", *Environment)}
+    endpoints = [(item.name, why_not_at(actor, "freeze.write", item)) for item in endpoint_list(actor)]
+    past = freeze_list(actor).filter(ends_at__lte=moment).order_by("-ends_at")[:PAST_SHOWN]
     context = {
         "tab": "freezes",
-        "rows": [_row(item, moment) for item in freeze_list(at=moment)],
-        "past": [_row(item, moment) for item in past],
+        "rows": [_row(actor, item, moment) for item in freeze_list(actor, at=moment)],
+        "past": [_row(actor, item, moment) for item in past],
         "typed": typed,
         "faults": faults,
-        "environments": list(Environment),
-        "endpoints": [item.name for item in endpoint_list()],
-        "why_not": why_not(request, "freeze.write"),
+        "everything_why_not": whys["everything"],
+        "environments": [(name.value, whys[name]) for name in Environment],
+        "endpoints": endpoints,
+        "why_not": whys["everything"] if all([*whys.values(), *(why for _, why in endpoints)]) else "",
     }
-    return render(request, "settings/freezes.html", context, status=status)
+    return render(request, "targets/settings_freezes.html", context, status=status)
 
 
-def _row(window: FreezeWindow, at: datetime) -> dict[str, Any]:
+def _why_not(actor: Actor, place: str) -> str:
+    return why_not_shared(actor, "freeze.write", ANY if place == "everything" else place)
+
+
+def _row(actor: Actor, window: FreezeWindow, at: datetime) -> dict[str, Any]:
     is_open = window.starts_at <= at
     level, word = ("attention", "frozen now") if is_open else ("progressing", "coming")
-    return {"window": window, "scope": scope_of(window), "level": level, "word": word}
+    wide = window.environment or "everything"
+    why_not = _why_not(actor, wide) if window.endpoint is None else why_not_at(actor, "freeze.write", window.endpoint)
+    return {"why_not": why_not, "window": window, "scope": scope_of(window), "level": level, "word": word}

@@ -11,12 +11,13 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
-from apps.accounts.web_access import actor_of_request, declares, why_not
+from apps.accounts.web_access import actor_of_request, declares
 from apps.targets.domain.driver import Capabilities, Support
 from apps.targets.models import Endpoint, Target, TrafficPolicy
 from apps.targets.selectors import capabilities_of, endpoint_list, target_get, target_list
 from apps.targets.services.connect import target_probe
 from apps.targets.services.freshness import targets_answered_at
+from apps.targets.services.scope import why_not_shared
 
 KINDS = {"local": "node agent on one machine", "fake": "a pretended target, for tests"}
 POLICIES = {
@@ -28,7 +29,8 @@ POLICIES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One target as the page shows it; ``seen_at`` is the newest time it answered anything."""
+    """One target as the page shows it; ``seen_at`` is the newest time it answered anything;
+    ``why_not``: why this person may not ask it."""
 
     target: Target
     kind: str
@@ -38,6 +40,7 @@ class Row:
     abilities: list[tuple[str, str]]
     quiet: str
     endpoints: list[Endpoint]
+    why_not: str
 
 
 @declares("target.read")
@@ -48,25 +51,30 @@ def entrance(request: HttpRequest) -> HttpResponse:
 @declares("target.read")
 def targets(request: HttpRequest) -> HttpResponse:
     """Every target with its driver, environment, last contact, abilities and endpoints."""
-    found = list(target_list())
+    actor = actor_of_request(request)
+    found = list(target_list(actor))
     placed: dict[str, list[Endpoint]] = defaultdict(list)
-    for endpoint in endpoint_list():
+    for endpoint in endpoint_list(actor):
         placed[endpoint.target_id].append(endpoint)
     answered = targets_answered_at([target.pk for target in found])
+    whys = {name: why_not_shared(actor, "target.write", name) for name in {target.environment for target in found}}
     context = {
         "tab": "targets",
-        "rows": [_row(target, placed[target.pk], answered.get(target.pk)) for target in found],
-        "why_not": why_not(request, "target.write"),
+        "rows": [
+            _row(target, placed[target.pk], answered.get(target.pk), whys[target.environment]) for target in found
+        ],
+        "reasons": sorted(filter(None, set(whys.values()))),
         "base_url": settings.PILOTHOUSE_BASE_URL,
     }
-    return render(request, "settings/targets.html", context)
+    return render(request, "targets/settings_targets.html", context)
 
 
 @declares({"POST": "target.write"})
 def probe(request: HttpRequest, name: str) -> HttpResponse:
     """Ask one target now what it can do. Raises NotFound."""
-    target = target_get(name)
-    report = target_probe(actor=actor_of_request(request), target_id=target.pk)
+    actor = actor_of_request(request)
+    target = target_get(name, actor)
+    report = target_probe(actor=actor, target_id=target.pk)
     if report is None:
         said = target_get(target.pk).probe_error
         messages.error(request, f"{target.name} did not answer: {said} What was known before stays.")
@@ -75,7 +83,7 @@ def probe(request: HttpRequest, name: str) -> HttpResponse:
     return redirect("settings:targets")
 
 
-def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None) -> Row:
+def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None, why_not: str) -> Row:
     # A failed probe has a time as well, but was no contact.
     probed_at = None if target.probe_error else target.probed_at
     times = [at for at in (answered_at, probed_at, *(item.observed_at for item in endpoints)) if at is not None]
@@ -89,6 +97,7 @@ def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None
         abilities=_abilities(capabilities_of(target)) if target.capabilities else [],
         quiet=POLICIES[TrafficPolicy(target.no_traffic_policy)],
         endpoints=endpoints,
+        why_not=why_not,
     )
 
 

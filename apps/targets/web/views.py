@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.web_access import declares
+from apps.accounts.web_access import actor_of_request, declares
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
@@ -27,7 +27,7 @@ DEFAULT_RANGE = "15m"
 @declares("endpoint.read")
 def endpoint(request: HttpRequest, name: str) -> HttpResponse:
     """The page; traffic, charts and events are fragments of other rooms. Raises NotFound."""
-    found = endpoint_get(name)
+    found = endpoint_get(name, actor_of_request(request))
     chosen = request.GET.get("range", DEFAULT_RANGE)
     if chosen not in dict(RANGES):
         chosen = DEFAULT_RANGE
@@ -48,7 +48,7 @@ def endpoint(request: HttpRequest, name: str) -> HttpResponse:
 @conditional_page
 def health(request: HttpRequest, name: str) -> HttpResponse:
     """The sentence on how the endpoint stands."""
-    found = endpoint_get(name)
+    found = endpoint_get(name, actor_of_request(request))
     plan, observed = plan_of(found), observed_of(found)
     context = {"health": health_of(found, plan, observed), "endpoint": found, "confirmed_at": _confirmed(found)}
     return render(request, "targets/_health.html", context)
@@ -59,7 +59,7 @@ def health(request: HttpRequest, name: str) -> HttpResponse:
 @conditional_page
 def variants(request: HttpRequest, name: str) -> HttpResponse:
     """Wanted and applied weights, processes, and where both differ."""
-    found = endpoint_get(name)
+    found = endpoint_get(name, actor_of_request(request))
     plan, observed = plan_of(found), observed_of(found)
     context = {
         "endpoint": found,

@@ -11,7 +11,16 @@ from rest_framework.response import Response
 
 from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput
-from apps.kernel.rest import ApiView, StrictDateTime, StrictInteger, StrictSerializer, iso, operation, query_of
+from apps.kernel.rest import (
+    ApiView,
+    StrictDateTime,
+    StrictInteger,
+    StrictSerializer,
+    actor_of,
+    iso,
+    operation,
+    query_of,
+)
 from apps.targets.selectors import endpoint_get
 from apps.telemetry.api.shapes import WindowsSchema, moment, point_show, window_show
 from apps.telemetry.domain.window import WindowRequest
@@ -48,7 +57,7 @@ class WindowsView(ApiView):
     )
     def get(self, request: Request, endpoint_name: str) -> Response:
         since, until, step = _range(query_of(request, WindowsQuery))
-        endpoint = endpoint_get(endpoint_name)
+        endpoint = endpoint_get(endpoint_name, actor_of(request))
         found = series(endpoint.name, since=since, until=until, step_seconds=step)
         keys = sorted({*found, *(variant["key"] for variant in endpoint.desired.get("variants", ()))})
         whole = windows([WindowRequest(endpoint.name, key, since=since, until=until) for key in keys])

@@ -1,0 +1,17 @@
+"""The states of a subscription and of a delivery."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SubscriptionState(StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"  # by a person
+    DISABLED = "disabled"  # by us: its address failed for days, or said that it is gone
+
+
+class DeliveryState(StrEnum):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"

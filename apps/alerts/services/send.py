@@ -1,0 +1,106 @@
+"""One attempt of one message, and sending one again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+
+from apps.alerts.domain.states import DeliveryState, SubscriptionState
+from apps.alerts.models import Delivery, Subscription
+from apps.alerts.services.subscriptions import secrets_of
+from apps.audit.services.record import event_record
+from apps.kernel.actor import SYSTEM, Actor
+from apps.kernel.clock import now
+from apps.kernel.errors import Conflict, NotFound
+from apps.kernel.services.outbox import enqueue_task
+from apps.kernel.telling import GONE, Outcome, pause_seconds, post_json, signed_headers
+
+MAX_ATTEMPTS = 20
+"""With the pauses of apps/kernel/telling.py about three days."""
+DISABLE_AFTER = timedelta(days=5)
+CLAIM = timedelta(seconds=60)
+
+
+def delivery_send(delivery_id: str) -> DeliveryState | None:
+    """The state it has then, None when there is nothing to do.
+
+    1. claim it by pushing its due time on, so that a repeated task does not send it twice at the same time;
+    2. send, outside any transaction; 3. write what came of it. A crash between 2 and 3 repeats the message, with the
+    same ``webhook-id``.
+    """
+    moment = now()
+    with transaction.atomic():
+        rows = Delivery.objects.select_for_update(skip_locked=True, of=("self",)).select_related("subscription")
+        found = rows.filter(
+            pk=delivery_id, state=DeliveryState.WAITING, due_at__lte=moment,
+            subscription__state=SubscriptionState.ACTIVE,
+        ).first()  # fmt: skip
+        if found is None:
+            return None
+        found.attempts += 1
+        found.due_at = moment + CLAIM
+        found.save(update_fields=["attempts", "due_at"])
+    body = found.body.encode("utf-8")
+    headers = signed_headers(secrets_of(found.subscription), found.pk, int(now().timestamp()), body)
+    return _settle(found, post_json(found.subscription.url, body, headers))
+
+
+def delivery_redeliver(*, actor: Actor, subscription: Subscription, delivery_id: str) -> Delivery:
+    """Send a message again that was delivered or given up, under the same ``webhook-id``. Raises NotFound, Conflict."""
+    with transaction.atomic():
+        found = Delivery.objects.select_for_update().filter(pk=delivery_id, subscription=subscription).first()
+        if found is None:
+            raise NotFound("delivery_unknown", "There is no such message.")
+        if found.state == DeliveryState.WAITING:
+            raise Conflict("delivery_waits", "This message waits for its next attempt already.")
+        found.state, found.attempts, found.due_at, found.settled_at = DeliveryState.WAITING, 0, now(), None
+        found.save(update_fields=["state", "attempts", "due_at", "settled_at"])
+        enqueue_task("alerts.send", delivery_id=found.pk)
+        event_record(
+            actor=actor, verb="subscription.redelivered", subject_kind="webhook", subject_id=subscription.pk,
+            subject_label=subscription.name, detail={"delivery": found.pk, "event": found.event},
+        )  # fmt: skip
+    return found
+
+
+def _settle(found: Delivery, outcome: Outcome) -> DeliveryState:
+    moment = now()
+    with transaction.atomic():
+        hook = Subscription.objects.select_for_update().get(pk=found.subscription_id)
+        found.response_status, found.last_error = outcome.status or None, outcome.error[:1000]
+        found.due_at = moment + timedelta(seconds=pause_seconds(found.attempts))
+        if outcome.is_success:
+            found.state = DeliveryState.DELIVERED
+        elif found.attempts >= MAX_ATTEMPTS or outcome.is_final:
+            found.state = DeliveryState.GIVEN_UP
+        found.settled_at = None if found.state == DeliveryState.WAITING else moment
+        found.save(update_fields=["response_status", "last_error", "due_at", "state", "settled_at"])
+        _remember(hook, outcome)
+    return DeliveryState(found.state)
+
+
+def _remember(hook: Subscription, outcome: Outcome) -> None:
+    """Success forgets; failures for days, or an address that says it is gone, switch it off, and the log says so."""
+    moment = now()
+    if outcome.is_success:
+        if hook.failing_since is not None:
+            Subscription.objects.filter(pk=hook.pk).update(failing_since=None)
+        return
+    since = hook.failing_since or moment
+    is_over = outcome.status == GONE or moment - since >= DISABLE_AFTER
+    if not is_over or hook.state != SubscriptionState.ACTIVE:
+        Subscription.objects.filter(pk=hook.pk).update(failing_since=since)
+        return
+    why = "It answered 410 Gone." if outcome.status == GONE else f"No success since {since:%Y-%m-%d %H:%M} UTC."
+    hook.state, hook.reason, hook.failing_since = (
+        SubscriptionState.DISABLED,
+        f"{why} Last: {outcome.error}"[:1000],
+        since,
+    )
+    hook.revision += 1
+    hook.save(update_fields=["state", "reason", "failing_since", "revision"])
+    event_record(
+        actor=SYSTEM, verb="subscription.disabled", subject_kind="webhook", subject_id=hook.pk,
+        subject_label=hook.name, detail={"reason": hook.reason},
+    )  # fmt: skip

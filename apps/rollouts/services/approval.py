@@ -1,0 +1,96 @@
+"""Opening and voiding the review of an approval step, in the transaction of the transition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from apps.kernel.actor import SYSTEM
+from apps.kernel.clock import now
+from apps.reviews.domain.states import OnExpiry
+from apps.reviews.services.open import Subject, Terms, Wake, review_open, reviews_hold, reviews_void_for
+from apps.rollouts.domain.approval import review_evidence
+from apps.rollouts.domain.machine import TERMINAL, Action, AskForReview, Phase
+from apps.rollouts.domain.plan import Step, StepKind, Unapproved
+from apps.rollouts.domain.state import RolloutState
+from apps.rollouts.models import Rollout
+from apps.rollouts.services.faults import boundary
+
+if TYPE_CHECKING:
+    from apps.rollouts.services.observe import Look
+
+KIND = "rollout"
+
+
+def approval_ask(look: Look, after: RolloutState, action: Action) -> RolloutState:
+    """Open the review of the step that ``action`` begins; the state with the review's id and evidence noted.
+
+    Killed before the commit nothing was asked; killed after it the standing review is found again.
+    """
+    if not isinstance(action, AskForReview):
+        return after
+    rollout, step = look.rollout, after.plan.steps[action.step]
+    endpoint = rollout.endpoint
+    review = review_open(
+        actor=SYSTEM,
+        subject=Subject(
+            KIND,
+            after.id,
+            f"{after.candidate_version} over {after.stable_version} on {after.endpoint}",
+            part=f"step-{action.step + 1}",
+            url=f"/rollouts/{after.id}/",
+            team=endpoint.team_id,
+            environment=endpoint.target.environment,
+        ),
+        title=f"{after.candidate_version} on {after.endpoint}: {title_of(after.plan.steps, action.step)}?",
+        request=_request(rollout, after),
+        plan_hash=after.plan.plan_hash,
+        evidence=review_evidence(look.state, look.seen, action.step),
+        terms=_terms(step, rollout),
+        wake=Wake("rollouts.tick", {"rollout_id": after.id}),
+    )
+    boundary("after_review")
+    after = replace(after, memo=replace(after.memo, review_id=review.pk, evidence_hash=review.evidence_hash))
+    Rollout.objects.filter(pk=after.id).update(memo=after.memo.to_json())
+    return after
+
+
+def approval_hold(after: RolloutState) -> None:
+    """Lock what ``approval_void`` will close, in the order that all who lock reviews keep."""
+    if _is_over(after):
+        reviews_hold(KIND, after.id)
+
+
+def approval_void(after: RolloutState, action: Action) -> None:
+    """Whatever brings it back, or ends it, answers the question: nobody may approve it any more."""
+    if _is_over(after):
+        reviews_void_for(actor=SYSTEM, subject_kind=KIND, subject_id=after.id, reason=action.reason[:2000])
+
+
+def title_of(steps: tuple[Step, ...], index: int) -> str:
+    """What would come next: "on to 100 %", or "the end of the plan"."""
+    weights = [step.weight_bp for step in steps[index:] if step.weight_bp]
+    return f"on to {weights[0] / 100:g} %" if weights else "make it the stable version"
+
+
+def _is_over(after: RolloutState) -> bool:
+    asks = any(step.kind is StepKind.APPROVAL for step in after.plan.steps)
+    return asks and (after.phase is Phase.ROLLING_BACK or after.phase in TERMINAL)
+
+
+def _request(rollout: Rollout, after: RolloutState) -> str:
+    share = f"{after.candidate_version} serves {after.weight_bp / 100:g} % of the requests"
+    note = f" Note: {rollout.note}" if rollout.note else ""
+    return f"{rollout.created_by} started this rollout. {share}; guardrails go on until you decide.{note}"
+
+
+def _terms(step: Step, rollout: Rollout) -> Terms:
+    deadline = step.deadline_seconds
+    return Terms(
+        quorum=step.quorum or 1,
+        people=rollout.starters,
+        deadline_at=None if deadline is None else now() + timedelta(seconds=deadline),
+        # a rejection by the clock must do what the plan says of silence, and be called what it does
+        on_expiry=OnExpiry.REJECT if step.on_expiry is Unapproved.ROLL_BACK else OnExpiry.HOLD,
+    )

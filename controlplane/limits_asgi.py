@@ -1,0 +1,121 @@
+"""Limits for the doors in front of Django: telemetry ingest and the MLflow protocol.
+
+Redis is asked on threads of its own, so that the event loop never waits for it; no call asks the database. When Redis
+is gone nothing waits either (apps/kernel/rate_limit.py leaves it alone for a second after a failure) and calls go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+
+from apps.kernel.rate_limit import Taken, rate_limit_take
+from apps.registry.api.mlflow.dispatch import is_mlflow
+from apps.telemetry.ingest_asgi import PREFIX as INGEST
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+THREADS = 4
+SAFE = frozenset({"GET", "HEAD"})
+Header = tuple[bytes, bytes]
+
+
+class LimitApp:
+    """Takes one token per call of the doors that Django never sees, and says in headers what is left.
+
+    A bucket belongs to what was presented (hashed), else to the address. A refused credential is charged to its
+    address as well: made-up keys do not come with buckets of their own.
+    """
+
+    def __init__(self, inner: Asgi) -> None:
+        self._inner = inner
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="limits")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = limit_class(scope)
+        if name is None:
+            await self._inner(scope, receive, send)
+            return
+        taken = await self._take(name, principal_of(scope))
+        if not taken.is_allowed:
+            await refuse(scope, send, taken)
+            return
+        await self._inner(scope, receive, self._told(scope, send, taken))
+
+    def _told(self, scope: Scope, send: Send, taken: Taken) -> Send:
+        """``send`` that adds the headers, and counts a refused credential against its address."""
+        is_refused = False
+
+        async def telling(message: Message) -> None:
+            nonlocal is_refused
+            if message["type"] == "http.response.start":
+                if message["status"] == 401:
+                    guess = await self._take("auth", address_of(scope))
+                    if not guess.is_allowed:
+                        is_refused = True
+                        await refuse(scope, send, guess)
+                        return
+                message = {**message, "headers": [*message.get("headers", ()), *_encoded(taken)]}
+            if not is_refused:
+                await send(message)
+
+        return telling
+
+    async def _take(self, name: str, principal: str) -> Taken:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, rate_limit_take, name, principal)
+
+
+def limit_class(scope: Scope) -> str | None:
+    """``ingest``, ``read`` or ``write``; None for what Django's own middleware counts, and for sockets."""
+    if scope["type"] != "http":
+        return None
+    if scope["path"].startswith(INGEST):
+        return "ingest"
+    if is_mlflow(scope["path"]):
+        # Searches of the protocol are GETs; its few POSTs that only read are counted as writes.
+        return "read" if scope["method"] in SAFE else "write"
+    return None
+
+
+def principal_of(scope: Scope) -> str:
+    """Whose bucket: of the credential (hashed: nothing that opens a door goes to Redis), else of the address."""
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value:
+            return "cred:" + hashlib.sha256(value).hexdigest()[:32]
+    return address_of(scope)
+
+
+def address_of(scope: Scope) -> str:
+    """``addr:<client address>``, as Django's middleware names it."""
+    return f"addr:{(scope.get('client') or ('',))[0]}"
+
+
+async def refuse(scope: Scope, send: Send, taken: Taken) -> None:
+    """429, or 503 where nobody could count, in the words of the door that was asked."""
+    status, code = (429, "rate_limited") if taken.is_counted else (503, "limits_unavailable")
+    detail = f"Too many requests ({taken.policy.name}); try again in {taken.retry_after_seconds} s."
+    if not taken.is_counted:
+        detail = "Credentials cannot be counted right now, so none that is unknown is answered; try again in a moment."
+    if scope["path"].startswith(INGEST):
+        body = {"code": code, "detail": detail}
+    else:
+        body = {
+            "error_code": "REQUEST_LIMIT_EXCEEDED" if status == 429 else "TEMPORARILY_UNAVAILABLE",
+            "message": detail,
+        }
+    headers = [(b"content-type", b"application/json"), *_encoded(taken)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": orjson.dumps(body)})
+
+
+def _encoded(taken: Taken) -> list[Header]:
+    return [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in taken.headers().items()]

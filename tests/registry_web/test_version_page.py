@@ -1,0 +1,237 @@
+"""One version: what is known of it, how its bytes stand, and what can be done to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from apps.audit.models import Event
+from apps.kernel.actor import SYSTEM
+from apps.registry.models import Alias, ModelVersion, PromotionRequest
+from apps.registry.services.aliases import alias_move
+from apps.registry.services.verify_policy import format_rule_set
+from apps.registry.services.versions import Entry, version_create, version_tag_set
+from tests.api.world import World
+from tests.registry.files import canary, has_sung
+from tests.registry.trees import make_artifact
+from tests.registry_web.conftest import Shelf, work
+from tests.web.conftest import Browser
+
+HERE = "/models/fraud/versions/1.1.0/"
+POSTS = (
+    ("describe", {"description": "x"}),
+    ("stage", {"stage": "staging"}),
+    ("promote", {"alias": "next"}),
+    ("tag", {"key": "a", "value": "b"}),
+    ("ingest", {"source": ""}),
+    ("delete", {"confirm": "fraud 1.1.0"}),
+)
+
+
+def page(shelf: Shelf, reference: str = "1.1.0", who: str = "vera") -> str:
+    return shelf.enter(who).get(f"/models/fraud/versions/{reference}/").content.decode()
+
+
+def entered(shelf: Shelf, source: str, **how: object) -> ModelVersion:
+    """A version as a training script of rosa's makes it, after the worker has looked."""
+    made = version_create(actor=shelf.people["rosa"], model_name="fraud", entry=Entry(source=source, **how))  # type: ignore[arg-type]
+    work()
+    return ModelVersion.objects.get(pk=made.pk)
+
+
+@pytest.mark.parametrize("reference", ["1.1.0", "2", "next"])
+def test_a_version_is_found_by_semver_number_and_alias(shelf: Shelf, reference: str) -> None:
+    alias_move(actor=SYSTEM, model_name="fraud", alias="next", version="1.1.0")
+    assert '<h1 class="wrap">fraud 1.1.0</h1>' in page(shelf, reference)
+
+
+@pytest.mark.parametrize("reference", ["9.9.9", "1.1", "v1.1.0", "99", "99999999999", "nobody", "%00", "1.1.0.0"])
+def test_what_is_no_version_is_not_found(shelf: Shelf, reference: str) -> None:
+    assert shelf.enter("vera").get(f"/models/fraud/versions/{reference}/").status_code == 404
+
+
+@pytest.mark.parametrize(("verb", "body"), POSTS)
+def test_a_foreign_version_does_not_exist(shelf: Shelf, verb: str, body: dict[str, str]) -> None:
+    finn = shelf.enter("finn")
+    assert finn.get(HERE).status_code == 404
+    assert finn.get(f"{HERE}state/").status_code == 404
+    assert finn.post(f"{HERE}{verb}/", body).status_code == 404
+
+
+@pytest.mark.parametrize(("verb", "body"), POSTS)
+def test_who_may_only_look_changes_nothing(shelf: Shelf, verb: str, body: dict[str, str]) -> None:
+    answer = shelf.enter("vera").post(f"{HERE}{verb}/", body)
+    assert answer.status_code == 403
+    found = ModelVersion.objects.get(pk=shelf.versions["1.1.0"].pk)
+    assert (found.stage, found.description) == ("none", "The 1.1.0 of it.")
+    assert not Alias.objects.exists()
+
+
+def test_signature_metrics_parameters_and_the_lines_that_load_it_stand_there(shelf: Shelf) -> None:
+    html = page(shelf)
+    for words in ("dep_delay", "double", "wind", "optional", "0.85", "depth", "mlflow.pyfunc.load_model(", "fraud/2"):
+        assert words in html
+    assert 'href="/models/fraud/compare/' not in html, "nothing is stable yet"
+    alias_move(actor=SYSTEM, model_name="fraud", alias="champion", version="1.0.0")
+    assert "Compare with 1.0.0" in page(shelf)
+    assert "models:/fraud@champion" in page(shelf, "1.0.0")
+
+
+def test_the_card_is_made_from_what_is_known_until_somebody_writes_one(shelf: Shelf) -> None:
+    html = page(shelf)
+    assert "nobody has written one yet" in html
+    assert "<h3>Where it should not be used</h3>" in html
+    ModelVersion.objects.filter(pk=shelf.versions["1.1.0"].pk).update(card="# Mine\n\n<script>x</script>")
+    html = page(shelf)
+    assert "nobody has written one yet" not in html
+    assert "<h3>Mine</h3>" in html
+    assert "<script>x" not in html
+
+
+def test_a_catalogue_entry_says_that_nobody_saw_its_bytes_and_the_line_that_ingests_them(shelf: Shelf) -> None:
+    made = entered(shelf, "s3://elsewhere/model")
+    html = page(shelf, str(made.number))
+    assert "unverified" in html
+    assert "s3://elsewhere/model" in html
+    assert f"/api/v1/models/fraud/versions/{made.number}/ingest" in html
+    assert "cannot be deployed until they are here" in html
+
+
+def test_bytes_are_ingested_from_an_upload_and_verified(shelf: Shelf) -> None:
+    made = entered(shelf, "s3://elsewhere/model")
+    rosa = shelf.enter("rosa")
+    refused = rosa.post(f"/models/fraud/versions/{made.number}/ingest/", {"source": "s3://nowhere/x"})
+    assert refused.status_code == 422
+    assert 'id="fault-source"' in refused.content.decode()
+    folder = make_artifact(shelf.folder / "home" / "artifacts" / "late", weights=b"text\n")
+    asked = rosa.post(f"/models/fraud/versions/{made.number}/ingest/", {"source": str(folder)})
+    assert asked.status_code == 302
+    work()
+    settled = ModelVersion.objects.get(pk=made.pk)
+    assert settled.trust == "verified"
+    html = page(shelf, settled.reference)
+    assert (settled.status, settled.status_message) == ("ready", "")
+    assert "kept in the store under its digest" in html
+    assert "MLmodel" in html.split('id="files"')[1]
+
+
+def test_a_version_that_is_being_checked_follows_by_itself(shelf: Shelf) -> None:
+    folder = make_artifact(shelf.folder / "home" / "artifacts" / "fresh", weights=b"text\n")
+    made = version_create(actor=shelf.people["rosa"], model_name="fraud", entry=Entry(source=str(folder)))
+    vera = shelf.enter("vera")
+    address = f"/models/fraud/versions/{made.number}/"
+    assert "being checked" in vera.get(address).content.decode()
+    assert 'data-every="2"' in vera.get(address).content.decode()
+    assert "HX-Refresh" not in vera.get(f"{address}state/", headers={"HX-Request": "true"}).headers
+    work()
+    assert vera.get(f"{address}state/", headers={"HX-Request": "true"}).headers["HX-Refresh"] == "true"
+
+
+def test_a_refused_pickle_shows_why_and_never_runs(shelf: Shelf) -> None:
+    folder = make_artifact(shelf.folder / "home" / "artifacts" / "bad", weights=canary(shelf.folder))
+    made = entered(shelf, str(folder))
+    html = page(shelf, str(made.number))
+    assert "refused" in html
+    assert "no policy lets that in" in html
+    assert "It can never be deployed" in html
+    assert not has_sung(shelf.folder)
+
+
+def test_an_allowed_pickle_shows_its_imports(shelf: Shelf) -> None:
+    import collections
+    import pickle
+
+    format_rule_set(actor=SYSTEM, scope="model", name="fraud", allow_pickle=True, reason="old models")
+    content = pickle.dumps(collections.OrderedDict(a=1))
+    folder = make_artifact(shelf.folder / "home" / "artifacts" / "pickled", weights=content)
+    made = entered(shelf, str(folder))
+    html = page(shelf, made.reference)
+    assert "What loading it runs" in html
+    assert "collections.OrderedDict" in html
+    assert "▲</i>pickle" in html
+
+
+def test_a_stage_is_set_and_production_holds_one(shelf: Shelf) -> None:
+    rosa = shelf.enter("rosa")
+    assert rosa.post(f"{HERE}stage/", {"stage": "production"}).status_code == 302
+    taken = rosa.post("/models/fraud/versions/1.0.0/stage/", {"stage": "production"})
+    assert taken.status_code == 409
+    assert "holds one version" in taken.content.decode()
+    rosa.post("/models/fraud/versions/1.0.0/stage/", {"stage": "production", "archive": "1"})
+    assert ModelVersion.objects.get(pk=shelf.versions["1.1.0"].pk).stage == "archived"
+    bad = rosa.post(f"{HERE}stage/", {"stage": "moon"})
+    assert bad.status_code == 422
+    assert 'id="fault-stage"' in bad.content.decode()
+
+
+def test_an_alias_is_moved_here_and_a_protected_one_asked_for(shelf: Shelf) -> None:
+    rosa = shelf.enter("rosa")
+    rosa.post(f"{HERE}promote/", {"alias": "champion", "expected-champion": ""})
+    assert Alias.objects.get(name="champion").version.semver == "1.1.0"
+    answer = rosa.post("/models/fraud/versions/1.0.0/promote/", {"alias": "champion", "expected-champion": "1.1.0"})
+    request = PromotionRequest.objects.get()
+    assert answer.headers["Location"] == f"/models/promotions/{request.pk}/"
+    stale = rosa.post("/models/fraud/versions/1.0.0/promote/", {"alias": "champion", "expected-champion": "2.0.0"})
+    assert stale.status_code == 409
+    assert "look again" in stale.content.decode()
+
+
+def test_description_and_tags_are_changed_by_the_services_and_audited(shelf: Shelf) -> None:
+    rosa = shelf.enter("rosa")
+    rosa.post(f"{HERE}describe/", {"description": "Better *now*."})
+    rosa.post(f"{HERE}tag/", {"key": "risk", "value": "low"})
+    html = page(shelf)
+    assert "<em>now</em>" in html
+    assert "low" in html
+    rosa.post(f"{HERE}tag/", {"key": "risk", "remove": "1"})
+    verbs = list(Event.objects.filter(actor_label="rosa").order_by("pk").values_list("verb", flat=True))
+    assert verbs == ["version.described", "version.tagged", "version.untagged"]
+    refused = rosa.post(f"{HERE}tag/", {"key": "pilothouse.semver", "value": "9.0.0"})
+    assert refused.status_code == 422
+    assert "read-only" in refused.content.decode()
+
+
+def test_deleting_takes_the_typed_name_and_never_gives_the_number_again(shelf: Shelf) -> None:
+    rosa = shelf.enter("rosa")
+    assert rosa.post(f"{HERE}delete/", {"confirm": "1.1.0"}).status_code == 422
+    assert rosa.post(f"{HERE}delete/", {"confirm": "fraud 1.1.0"}).status_code == 302
+    assert rosa.get(HERE).status_code == 404
+    assert ModelVersion.everything.filter(pk=shelf.versions["1.1.0"].pk, deleted_at__isnull=False).exists()
+
+
+def test_a_version_that_an_endpoint_runs_is_not_deleted_and_the_place_is_named(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    address = "/models/late-arrival/versions/1.0.0/"
+    html = alice.get(address).content.decode()
+    assert "It runs on late-arrival" in html
+    answer = alice.post(f"{address}delete/", {"confirm": "late-arrival 1.0.0"})
+    assert answer.status_code == 422
+    assert "late-arrival 1.0.0 runs on late-arrival" in answer.content.decode()
+    assert (
+        alice.post("/models/late-arrival/versions/2.0.0/delete/", {"confirm": "late-arrival 2.0.0"}).status_code == 302
+    )
+
+
+def test_evaluations_lineage_and_the_data_of_the_metrics_are_shown(shelf: Shelf) -> None:
+    ModelVersion.objects.filter(pk=shelf.versions["1.1.0"].pk).update(
+        evaluations=[{"name": "auc at least", "verdict": "pass", "value": 0.85, "limit": 0.8}],
+        lineage={"table": "payments@42"},
+        metrics_data_digest="sha256:" + "ab" * 32,
+        git_commit="0123abcd",
+        parent=shelf.versions["1.0.0"],
+    )
+    html = page(shelf)
+    for words in ("auc at least", "payments@42", "abababababab", "0123abcd", "fraud 1.0.0", "Compare with 1.0.0"):
+        assert words in html
+
+
+def test_hostile_texts_of_a_training_script_are_escaped(shelf: Shelf, tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    made = entered(shelf, "s3://x/" + bad, description=bad, run_link="javascript:alert(1)", params={bad: bad})
+    version_tag_set(actor=SYSTEM, model_name="fraud", number=made.number, key="k", value=bad)
+    html = page(shelf, str(made.number))
+    assert "<script>alert" not in html
+    assert 'href="javascript' not in html
+    assert json.dumps(bad) not in html
