@@ -1,0 +1,139 @@
+"""Combination over periods of constant traffic: the comparison is made inside each period, then averaged.
+
+Adding the counts of periods with different splits compares different days instead of different versions (Simpson's
+paradox; Crook et al. 2009, Seven pitfalls, number 4): with a ramp from 1 to 50 % and a daily rate that drifts by
++-20 %, a test of the pooled counts is wrong in 78 % of A/A experiments. So every analysis is stratified, always; with a
+single period it is the plain one.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from . import checks
+from .arms import ArmEstimate, Pair
+from .comparison import Comparisons, assemble, interval, p_of
+from .undefined import DEFINED, Codes, Reason, either, first_of
+
+Floats = npt.NDArray[np.float64]
+Weights = Literal["harmonic", "population", "inverse_variance"]
+
+
+def combine_periods(pair: Pair, *, weights: Weights = "harmonic", axis: int = -1) -> Pair:
+    """One pair from many: sum w_p value_p for both arms with the same weights, which sum to 1.
+
+    harmonic: n_c n_t / (n_c + n_t), the Mantel-Haenszel weights: least variance when units vary alike everywhere, and
+        they depend on numbers of units only, never on outcomes. The default.
+    population: n_c + n_t, the average over the units that came; noisy where one arm was a sliver.
+    inverse_variance: 1 / variance of the difference; only for large periods, because estimated variances go together
+        with estimated rates and so bias the average.
+    A period where an arm has no defined estimate carries no weight. Undefined where none is left.
+    """
+    control, treatment = _moved(pair.control, axis), _moved(pair.treatment, axis)
+    covariance = np.moveaxis(np.broadcast_to(pair.covariance, pair.treatment.shape), axis, -1)
+    usable = (control.undefined == DEFINED) & (treatment.undefined == DEFINED)
+    weight = _weights(control, treatment, covariance, weights)
+    weight = np.where(usable & np.isfinite(weight), weight, 0.0)
+    total = weight.sum(axis=-1)
+    weight = np.divide(weight, total[..., None], out=np.zeros(weight.shape), where=total[..., None] > 0)
+    # With one period the reason of that period says more than "no common period".
+    alone = either(control.undefined, treatment.undefined)[..., 0] if usable.shape[-1] == 1 else np.uint8(0)
+    codes = either(alone, first_of((total <= 0.0, Reason.NO_COMMON_PERIOD)))
+    shared = np.where(weight > 0, covariance, 0.0)
+    return Pair(
+        _combined(control, weight, codes),
+        _combined(treatment, weight, codes),
+        np.asarray((weight**2 * shared).sum(axis=-1)),
+    )
+
+
+def cochran_mantel_haenszel(
+    control_successes: npt.ArrayLike,
+    control_trials: npt.ArrayLike,
+    treatment_successes: npt.ArrayLike,
+    treatment_trials: npt.ArrayLike,
+    *,
+    axis: int = -1,
+    alpha: float = 0.05,
+    alternative: str = "two-sided",
+) -> Comparisons:
+    """Two shares over many periods (or segments): counts with one axis of strata.
+
+    Test: z = sum(k_t - E) / sqrt(sum V), hypergeometric E and V (Mantel and Haenszel 1959, no continuity correction);
+    z^2 is R's mantelhaen.test(correct = FALSE). Estimate: the Mantel-Haenszel risk difference with the variance of Sato
+    (1989, Biometrics 45, 1323), consistent even where single periods have a handful of units. Test and interval use
+    different variances and may disagree within a hair of alpha; standard_error is Sato's.
+    """
+    checks.open_unit("alpha", alpha)
+    kc, nc = checks.part_of("control_successes", control_successes, "control_trials", control_trials)
+    kt, nt = checks.part_of("treatment_successes", treatment_successes, "treatment_trials", treatment_trials)
+    kc, nc, kt, nt = (np.moveaxis(x, axis, -1) for x in np.broadcast_arrays(kc, nc, kt, nt))
+    both = (nc > 0) & (nt > 0)
+    n = np.where(both, nc + nt, 2.0)
+    share = np.where(both, (kc + kt) / n, 0.0)
+    expected = nt * share
+    variance = np.where(both, nc * nt * share * (1.0 - share) / np.maximum(n - 1.0, 1.0), 0.0).sum(-1)
+    excess = np.where(both, kt - expected, 0.0).sum(-1)
+    estimate, error = _sato(kc, nc, kt, nt, np.where(both, nc * nt / n, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = excess / np.sqrt(variance)
+        lower, upper = interval(estimate, error, np.inf, alpha, alternative)
+    empty = (nc.sum(-1) == 0) | (nt.sum(-1) == 0)
+    codes = first_of(
+        (empty, Reason.NO_DATA),
+        (~both.any(-1), Reason.NO_COMMON_PERIOD),
+        (~(variance > 0.0) | ~(error > 0.0), Reason.ZERO_VARIANCE),
+    )
+    return assemble(
+        "cochran-mantel-haenszel",
+        "difference",
+        estimate=estimate,
+        standard_error=error,
+        statistic=statistic,
+        df=np.inf,
+        p_value=p_of(statistic, np.inf, alternative),
+        lower=np.maximum(lower, -1.0),
+        upper=np.minimum(upper, 1.0),
+        alpha=alpha,
+        alternative=alternative,
+        undefined=codes,
+    )
+
+
+def _sato(kc: Floats, nc: Floats, kt: Floats, nt: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = nc + nt
+        used = weight > 0
+        total = weight.sum(-1)
+        estimate = np.where(used, weight * (kt / nt - kc / nc), 0.0).sum(-1) / total
+        p = (nt**2 * kc - nc**2 * kt + nc * nt * (nc - nt) / 2.0) / n**2
+        q = (kt * (nc - kc) + kc * (nt - kt)) / (2.0 * n)
+        variance = (estimate * np.where(used, p, 0.0).sum(-1) + np.where(used, q, 0.0).sum(-1)) / total**2
+    return np.asarray(estimate), np.sqrt(np.maximum(variance, 0.0))
+
+
+def _weights(control: ArmEstimate, treatment: ArmEstimate, covariance: Floats, weights: str) -> Floats:
+    checks.one_of("weights", weights, ("harmonic", "population", "inverse_variance"))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if weights == "population":
+            return np.asarray(control.units + treatment.units)
+        if weights == "harmonic":
+            return np.asarray(control.units * treatment.units / (control.units + treatment.units))
+        return np.asarray(1.0 / (control.variance + treatment.variance - 2.0 * covariance))
+
+
+def _moved(arm: ArmEstimate, axis: int) -> ArmEstimate:
+    value, variance, df, units = (np.moveaxis(part, axis, -1) for part in (arm.value, arm.variance, arm.df, arm.units))
+    return ArmEstimate(value, variance, df, units, np.moveaxis(arm.undefined, axis, -1))
+
+
+def _combined(arm: ArmEstimate, weight: Floats, codes: Codes) -> ArmEstimate:
+    used = weight > 0
+    variances = np.where(used, weight**2 * arm.variance, 0.0)
+    variance = variances.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = variances / variance[..., None]
+        df = 1.0 / np.where(used, parts**2 / arm.df, 0.0).sum(-1)
+    value = np.where(used, weight * arm.value, 0.0).sum(-1)
+    return ArmEstimate(value, variance, df, arm.units.sum(-1), np.asarray(codes, np.uint8))

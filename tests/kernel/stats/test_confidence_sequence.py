@@ -1,0 +1,70 @@
+"""Confidence sequences: the formula's own optimum, its two faces (interval and p-value), and its one-sided form."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from apps.kernel.stats.confidence_sequence import always_valid_p, best_rho, confidence_sequence, multiplier
+from apps.kernel.stats.proportions import two_proportions
+
+
+def test_the_multiplier_at_the_planned_end_is_3_04_and_grows_slowly() -> None:
+    assert float(multiplier(27_828, best_rho(27_828))) == pytest.approx(3.0351, abs=1e-4)
+    assert float(multiplier(100_000, best_rho(5_000))) == pytest.approx(3.3416, abs=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_no_other_rho_is_narrower_at_the_planned_end(alpha: float) -> None:
+    found = optimize.minimize_scalar(
+        lambda log_rho: float(multiplier(1000, math.exp(log_rho), alpha)), bounds=(-8, 2), method="bounded"
+    )
+    assert best_rho(1000, alpha) == pytest.approx(math.exp(found.x), rel=1e-3)
+
+
+def test_the_formula_is_equation_9_of_waudby_smith() -> None:
+    n, sd, rho, alpha = 400, 2.0, 0.1, 0.05
+    radius = sd * math.sqrt(2 * (n * rho**2 + 1) / (n**2 * rho**2) * math.log(math.sqrt(n * rho**2 + 1) / alpha))
+    assert float(multiplier(n, rho, alpha)) * sd / math.sqrt(n) == pytest.approx(radius, rel=1e-12)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_interval_and_p_value_agree(alternative: str) -> None:
+    shares = two_proportions(100, 1000, np.arange(60, 180), 1000)
+    planned = 4000 if alternative == "two-sided" else 2000  # rho depends on the planned n and the level only
+    sequence = confidence_sequence(shares, 2000, planned, alternative=alternative)
+    assert np.array_equal(sequence.excludes_null, sequence.p_value < 0.05)
+    assert 0 < sequence.excludes_null.sum() < sequence.excludes_null.size
+
+
+def test_one_side_is_less_than_two() -> None:
+    shares = two_proportions(100, 1000, 140, 1000)
+    both = confidence_sequence(shares, 2000, 2000)
+    up = confidence_sequence(shares, 2000, 2000, alternative="greater")
+    assert float(up.lower) > float(both.lower)
+    assert float(up.upper) == math.inf
+
+
+def test_an_always_valid_p_value_never_beats_the_fixed_one() -> None:
+    z = np.linspace(0, 8, 50)
+    from scipy.special import ndtr
+
+    assert np.all(always_valid_p(z, 1000, best_rho(1000)) >= 2 * ndtr(-z))
+
+
+def test_undefined_stays_undefined() -> None:
+    sequence = confidence_sequence(two_proportions([0, 5], 10, [0, 7], 10), 20, 100)
+    assert np.isnan(sequence.lower[0])
+    assert np.isnan(sequence.p_value[0])
+    assert not sequence.excludes_null[0]
+    assert np.isfinite(sequence.lower[1])
+
+
+def test_impossible_input_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="planned_total"):
+        best_rho(0)
+    with pytest.raises(ValueError, match="alpha"):
+        best_rho(10, 1.5)
+    with pytest.raises(ValueError, match="alternative"):
+        confidence_sequence(two_proportions(1, 10, 2, 10), 20, 100, alternative="up")
