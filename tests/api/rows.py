@@ -132,6 +132,11 @@ ROWS: dict[str, Row] = {
     "version_get": Row("get", VERSION, 200, place="team"),
     "version_ingest": Row("post", VERSION + "/ingest", 422, {}, place="team"),  # its files are not below a source
     "version_compare": Row("get", MODEL + "/compare?stable=1.0.0&candidate=1.1.0", 200, place="team"),
+    "version_card_get": Row("get", VERSION + "/card", 200, place="team"),
+    "version_card_set": Row("put", VERSION + "/card", 200, {"card": "# What it is for"}, place="team"),
+    "model_protect": Row(
+        "put", MODEL + "/protected-aliases", 200, {"aliases": ["champion"], "reason": "one is enough"}, place="team"
+    ),
     "alias_move": Row("put", MODEL + "/aliases/newest", 200, {"version": "1.0.0"}, place="team"),
     "alias_at": Row("get", MODEL + "/aliases/newest", 200, place="team"),
     "alias_history": Row("get", MODEL + "/aliases/newest/moves", 200, place="team"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.registry.api import aliases, views
+from apps.registry.api import aliases, notes, views
 from apps.registry.api.artifacts_urls import v1
 
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("models/<word:model_name>/compare", views.CompareView.as_view()),
     path("models/<word:model_name>/versions", views.VersionsView.as_view()),
     path("models/<word:model_name>/versions/<word:version>", views.VersionView.as_view()),
+    path("models/<word:model_name>/versions/<word:version>/card", notes.CardView.as_view()),
+    path("models/<word:model_name>/protected-aliases", notes.ProtectedAliasesView.as_view()),
     path("models/<word:model_name>/aliases/<word:alias>", aliases.AliasView.as_view()),
     path("models/<word:model_name>/aliases/<word:alias>/moves", aliases.AliasMovesView.as_view()),
     path("promotions", aliases.PromotionsView.as_view()),

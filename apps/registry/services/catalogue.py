@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -12,8 +12,15 @@ from apps.accounts.services.access import team_for
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, PolicyRefused
-from apps.registry.domain.names import IS_PROMPT_TAG, MAX_DESCRIPTION, check_model_name, check_tag, check_text
+from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
+from apps.registry.domain.names import (
+    IS_PROMPT_TAG,
+    MAX_DESCRIPTION,
+    check_model_name,
+    check_new_alias,
+    check_tag,
+    check_text,
+)
 from apps.registry.domain.words import ModelKind
 from apps.registry.models import Alias, Model, ModelTag, ModelVersion
 from apps.registry.services.alias_rows import aliases_to_nowhere
@@ -70,6 +77,27 @@ def model_describe(*, actor: Actor, name: str, description: str) -> Model:
             _touch(model, "description")
             announce(model, "registered_model", "updated", {"name": name, "description": description})
             _record(actor, "model.described", model, before=before[:500], after=description[:500])
+    return model
+
+
+def model_protect(*, actor: Actor, name: str, aliases: Iterable[str], reason: str) -> Model:
+    """Replaces the list of aliases that move by a promotion request only. It is a policy (``policy.write`` in the
+    model's team), so nobody changes it who only registers or ships. Open requests stay as they are.
+
+    Raises InvalidInput (aliases, reason), NotFound and Forbidden.
+    """
+    wanted = sorted(set(aliases))
+    for alias in wanted:
+        check_new_alias(alias)
+    if not reason.strip():
+        raise InvalidInput.at("/reason", "reason_missing", "Say why; it is kept in the audit log.")
+    with transaction.atomic():
+        model = model_locked(name, actor=actor, action="policy.write")
+        before = sorted(model.protected_aliases)
+        if before != wanted:
+            model.protected_aliases = wanted
+            _touch(model, "protected_aliases")
+            _record(actor, "model.protected", model, before=before, after=wanted, reason=reason[:2000])
     return model
 
 

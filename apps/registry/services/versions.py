@@ -108,6 +108,23 @@ def version_describe(*, actor: Actor, model_name: str, number: int, description:
     return version
 
 
+def version_card_set(*, actor: Actor, model_name: str, number: int, card: str) -> ModelVersion:
+    """Replaces the model card (Markdown); empty brings the generated one back.
+
+    Raises InvalidInput, NotFound and Forbidden.
+    """
+    names.check_text(card, "card", names.MAX_DESCRIPTION)
+    with transaction.atomic():
+        model = model_locked(model_name, actor=actor, action=WRITE)
+        version = version_locked(model, number)
+        if version.card != card:
+            before, version.card = version.card, card
+            _touch(model, version, "card")
+            announce(model, "model_version", "updated", {"name": model.name, "version": str(number)})
+            _record(actor, "version.card_written", model, version, before=before[:500], after=card[:500])
+    return version
+
+
 def version_stage(
     *, actor: Actor, model_name: str, number: int, stage: Stage, archive_existing: bool = False
 ) -> ModelVersion:

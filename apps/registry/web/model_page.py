@@ -25,7 +25,13 @@ from apps.registry.selectors.pages import (
     versions_below,
 )
 from apps.registry.services.aliases import alias_move, alias_remove
-from apps.registry.services.catalogue import model_delete, model_describe, model_tag_remove, model_tag_set
+from apps.registry.services.catalogue import (
+    model_delete,
+    model_describe,
+    model_protect,
+    model_tag_remove,
+    model_tag_set,
+)
 from apps.registry.web.cards import markdown, plain
 from apps.registry.web.doors import Faults, attempt, require, why_not_here
 from apps.registry.web.shown import badge_of, common_metrics, load_lines, register_lines, stage_word, story_brief
@@ -34,7 +40,13 @@ PER_PAGE = 25
 MOVES_SHOWN = 8
 SHOWN_WORDS = (("", "All"), ("ready", "Verified"), ("unverified", "Unverified"), ("pending", "Being checked"),
                ("failed", "Refused"), ("archived", "Archived"))  # fmt: skip
-ACTIONS = {"write": "model.write", "register": "model.register", "delete": "model.delete", "move": "alias.move"}
+ACTIONS = {
+    "write": "model.write",
+    "register": "model.register",
+    "delete": "model.delete",
+    "move": "alias.move",
+    "protect": "policy.write",
+}
 
 
 @declares("model.read")
@@ -88,6 +100,18 @@ def alias(request: HttpRequest, name: str) -> HttpResponse:
     return _change(request, name, "alias.move", change, done=said)
 
 
+@declares({"POST": "policy.write"})
+def protect(request: HttpRequest, name: str) -> HttpResponse:
+    """Which aliases move by a promotion request only, with the reason."""
+    actor = actor_of_request(request)
+    wanted = request.POST.get("aliases", "").replace(",", " ").split()
+
+    def change() -> None:
+        model_protect(actor=actor, name=name, aliases=wanted, reason=request.POST.get("reason", ""))
+
+    return _change(request, name, "policy.write", change, done="The protected aliases are changed.")
+
+
 @declares({"POST": "model.delete"})
 def delete(request: HttpRequest, name: str) -> HttpResponse:
     """Hides the model after its name was typed; refused, with the places, while an endpoint runs it."""
@@ -133,6 +157,7 @@ def _page(request: HttpRequest, found: Model, faults: Faults | None = None, stat
         "shown": shown,
         "shown_words": SHOWN_WORDS,
         "aliases": _aliases(found, aliases),
+        "protected": " ".join(sorted(found.protected_aliases)),
         "moves": moves_of(found, MOVES_SHOWN),
         "then": then,
         "asked_at": asked_at,

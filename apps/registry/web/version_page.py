@@ -19,6 +19,7 @@ from apps.registry.selectors.pages import aliases_of, deployments_of, version_se
 from apps.registry.services.aliases import alias_move
 from apps.registry.services.verify_ingest import version_ingest_ask
 from apps.registry.services.versions import (
+    version_card_set,
     version_delete,
     version_describe,
     version_stage,
@@ -59,6 +60,18 @@ def describe(request: HttpRequest, name: str, reference: str) -> HttpResponse:
         return version_describe(actor=actor, model_name=name, number=found.number, description=text)
 
     return _change(request, name, reference, "model.write", change, "The description is changed.")
+
+
+@declares({"POST": "model.write"})
+def card(request: HttpRequest, name: str, reference: str) -> HttpResponse:
+    """The model card; empty brings the generated one back."""
+    text = request.POST.get("card", "").replace("\r\n", "\n").strip()
+
+    def change(found: ModelVersion) -> object:
+        actor = actor_of_request(request)
+        return version_card_set(actor=actor, model_name=name, number=found.number, card=text)
+
+    return _change(request, name, reference, "model.write", change, "The model card is written.")
 
 
 @declares({"POST": "alias.move"})
@@ -185,6 +198,7 @@ def _page(request: HttpRequest, found: ModelVersion, faults: Faults | None = Non
         "run_link": found.run_link if found.run_link.lower().startswith(("http://", "https://")) else "",
         "card": markdown(found.card or skeleton(found)),
         "is_skeleton": not found.card,
+        "card_text": found.card or skeleton(found),
         "load": load_lines(f"{model.name}@{mine[0].name}" if mine else f"{model.name}/{found.number}"),
         "needs_bytes": found.status == VersionStatus.READY and found.trust != Trust.VERIFIED,
         "base_url": settings.PILOTHOUSE_BASE_URL,
