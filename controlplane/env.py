@@ -38,6 +38,7 @@ class Env:
     agent_token_file: str
     artifact_roots: tuple[Path, ...]
     token_roots: tuple[Path, ...]
+    may_run_kubeconfig_programs: bool
     base_url: str
     allowed_hosts: tuple[str, ...]
     is_debug: bool
@@ -140,6 +141,7 @@ def read_env(source: Mapping[str, str] = os.environ) -> Env:
             Path(agent_token_file),
             *_folders(source, "PILOTHOUSE_TOKEN_ROOTS", (home / "secrets" / "targets",)),
         ),
+        may_run_kubeconfig_programs=_flag(source, "PILOTHOUSE_KUBECONFIG_PROGRAMS"),
         base_url=base_url,
         allowed_hosts=_list(hosts),
         is_debug=_flag(source, "PILOTHOUSE_DEBUG"),

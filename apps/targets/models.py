@@ -15,6 +15,7 @@ from apps.kernel.orm import one_of
 class TargetKind(StrEnum):
     LOCAL = "local"
     FAKE = "fake"
+    KUBERNETES = "kubernetes"
 
 
 class Environment(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
@@ -40,6 +41,11 @@ def capabilities_of(target: Target) -> Capabilities:
     stored = target.capabilities
     ways = {name: Support(stored[name]) for name in ("weights", "force_header", "mirror", "sticky") if name in stored}
     return Capabilities(**ways, min_weight_bp=stored.get("min_weight_bp", 1), note=stored.get("note", ""))
+
+
+def facts_of(target: Target) -> dict[str, Any]:
+    """What else the last probe found: the driver's own (Kubernetes: ``missing_rights``, ``role``)."""
+    return dict(target.capabilities.get("facts") or {})
 
 
 def endpoint_get(endpoint_id: str, actor: Actor | None = None) -> Endpoint:

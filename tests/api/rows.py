@@ -169,6 +169,9 @@ ROWS: dict[str, Row] = {
     "target_create": Row("post", "targets", 201, {"name": "there", "kind": "fake"}, place="wide"),
     "target_get": Row("get", "targets/{target}", 200),
     "target_probe": Row("post", "targets/{target}/probe", 200, place="wide"),
+    "target_preflight": Row(
+        "post", "targets/{target}/preflight", 200, {"endpoint": "{endpoint}", "version": "1.1.0"}, place="environment"
+    ),
     "endpoint_list": Row("get", "endpoints", 200),
     "endpoint_create": Row(
         "post", "endpoints", 201,

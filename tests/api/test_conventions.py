@@ -27,6 +27,7 @@ NOT_REPEATABLE_BY_KEY = {
     "webhook_rotate": SHOWN_ONCE,
     "token_exchange": "each identity is taken once, and the token is a secret",
     "target_probe": "asking again is the point",
+    "target_preflight": "it stores nothing, and asking again is the point",
     "person_activate": SAME_TWICE,
     "person_deactivate": SAME_TWICE,
     "import_run": SAME_TWICE,

@@ -96,13 +96,13 @@ def test_whoever_read_before_another_wrote_is_refused(monkeypatch: pytest.Monkey
     candidate = make_version("late-arrival", "1.1.0")
     from apps.targets.services import desire
 
-    render = desire._next_plan
+    render = desire.plan_next
 
     def somebody_else_writes_in_between(endpoint: Endpoint, *rest: object) -> object:
         Endpoint.objects.filter(pk=endpoint.pk).update(generation=7)
         return render(endpoint, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(desire, "_next_plan", somebody_else_writes_in_between)
+    monkeypatch.setattr(desire, "plan_next", somebody_else_writes_in_between)
     with pytest.raises(Conflict) as refused:
         site.desire({"v1-0-0": 9_000, "v1-1-0": 1_000}, candidate)
     assert refused.value.code == "endpoint_moved"

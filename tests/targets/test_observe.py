@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from structlog.testing import capture_logs
 
 from apps.kernel.models import OutboxEntry
 from apps.targets.domain.driver import Observed
@@ -122,3 +123,26 @@ def test_storing_news_takes_few_queries() -> None:
         observed_store(endpoint_id=site.endpoint.pk, observed=replace(observed, route_error="news"))
     statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
     assert len(statements) <= 8, statements
+
+
+def test_a_target_that_waits_for_its_next_piece_is_no_divergence_in_the_log() -> None:
+    site, observed = applied_site()
+    with capture_logs() as said:
+        assert observed_store(
+            endpoint_id=site.endpoint.pk, observed=replace(observed, awaits_apply="the route can move")
+        )
+    assert [(one["event"], one["log_level"]) for one in said] == [("endpoint_awaits_apply", "info")]
+    assert site.reload().applied_generation == 0, "due for the reconciler"
+    site, observed = applied_site_again(site)
+    older = replace(observed, generation=observed.generation + 1, awaits_apply="the route can move")
+    with capture_logs() as said:
+        observed_store(endpoint_id=site.endpoint.pk, observed=older)
+    assert [(one["event"], one["log_level"]) for one in said] == [("endpoint_diverged", "warning")]
+
+
+def applied_site_again(site: FakeSite) -> tuple[FakeSite, Observed]:
+    assert endpoint_reconcile(site.endpoint.pk, holder="alice")
+    observed = endpoint_observe(site.endpoint.pk)
+    assert observed is not None
+    site.reload()
+    return site, observed

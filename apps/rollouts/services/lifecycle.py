@@ -143,7 +143,7 @@ def command_plan(*, actor: Actor, rollout_id: str, command: str) -> RolloutPlan 
     if command == "retry" and _can_retry(rollout):
         return _plan_again(actor, rollout)
     if command == Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
-        return rollout_plan(actor=SYSTEM, **_way_back(rollout))
+        return rollout_plan(actor=SYSTEM, has_preflight=False, **_way_back(rollout))
     return None
 
 
@@ -200,7 +200,7 @@ def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: Ro
             extra=_where(rollout),
         )  # fmt: skip
     note = reason or f"back from {rollout.candidate_version.semver}"
-    planned = planned or rollout_plan(actor=SYSTEM, **_way_back(rollout))
+    planned = planned or rollout_plan(actor=SYSTEM, has_preflight=False, **_way_back(rollout))
     return _begin(actor, planned, "replace", note, _starters(actor, planned.plan), "")
 
 

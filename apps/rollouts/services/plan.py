@@ -20,7 +20,9 @@ from apps.rollouts.domain.validate import plan_errors
 from apps.rollouts.selectors import active_of
 from apps.rollouts.services.approvers import approval_checks
 from apps.rollouts.services.checks import Check, Level
+from apps.rollouts.services.preflight import preflight_ask, preflight_checks
 from apps.rollouts.services.scope import endpoint_require
+from apps.targets.domain.preflight import PreflightReport
 from apps.targets.selectors import capabilities_of, freeze_active
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.selectors import windows
@@ -60,6 +62,7 @@ class RolloutPlan:
     requests_per_second: float
     expected_seconds: float | None
     rollback: str
+    preflight: PreflightReport | None = None
 
     @property
     def plan_hash(self) -> str:
@@ -85,8 +88,11 @@ def rollout_plan(
     guardrails: Sequence[GateSpec] | None = None,
     supersede: str = "reject",
     approval: Step | None = None,
+    has_preflight: bool = True,
 ) -> RolloutPlan:
-    """Check and forecast; reads the artifact, so not in a transaction.
+    """Check and forecast; reads the artifact and asks the target, so not in a transaction.
+
+    Without ``has_preflight`` the target is not asked: on the way back, which must be possible on a full cluster too.
 
     Raises NotFound (what ``actor`` may not see, too), Forbidden (``rollout.plan``), InvalidInput at /strategy,
     /profile, /approval. Everything else that speaks against the rollout is a check in the answer.
@@ -100,16 +106,19 @@ def rollout_plan(
     rate = _load(endpoint)
     planned = tuple(_forecast(plan, rate))
     seconds = [step.expected_seconds for step in planned]
+    checks = (*_checks(endpoint, candidate, plan, rate, supersede), *approval_checks(actor, endpoint, plan))
+    report = preflight_ask(actor, endpoint, candidate, plan, checks) if has_preflight else None
     return RolloutPlan(
         endpoint=endpoint,
         stable=endpoint.stable_version,
         candidate=candidate,
         plan=plan,
-        checks=(*_checks(endpoint, candidate, plan, rate, supersede), *approval_checks(actor, endpoint, plan)),
+        checks=(*checks, *preflight_checks(report)),
         steps=planned,
         requests_per_second=rate,
         expected_seconds=None if None in seconds else sum(value for value in seconds if value is not None),
         rollback=_rollback(endpoint.stable_version, plan),
+        preflight=report,
     )
 
 

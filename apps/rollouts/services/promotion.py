@@ -35,6 +35,7 @@ from apps.rollouts.domain.promotion import promotion_evidence, reference_of
 from apps.rollouts.domain.strategies import FAST, STANDARD
 from apps.rollouts.services.lifecycle import rollout_start, starts_lock
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
+from apps.rollouts.services.preflight import PREFLIGHT
 from apps.rollouts.services.reviewed import said
 from apps.targets.selectors import endpoint_list
 
@@ -122,7 +123,7 @@ def promotions_due() -> int:
 def _carry_out(request: PromotionRequest, review: Review) -> str:
     following = _following(request)
     blocked = [block for one in following if one.planned for block in one.planned.blocks]
-    if any(block.code in LATER for block in blocked):
+    if any(block.code in LATER or block.code.startswith(PREFLIGHT) for block in blocked):
         return str(request.state)
     if blocked:
         return _void(request, review, f"approved, but it cannot be rolled out: {blocked[0].detail}")

@@ -29,10 +29,10 @@ from apps.rollouts.models import Rollout, Transition
 from apps.rollouts.services.approval import approval_ask, approval_hold, approval_void
 from apps.rollouts.services.observe import Look
 from apps.rollouts.services.rows import look_is_good
-from apps.targets.domain.plan import EndpointPlan, Role, VariantSpec
+from apps.targets.domain.plan import EndpointPlan, VariantSpec
 from apps.targets.services.desire import endpoint_desire
 from apps.targets.services.lease import lease_release, lease_take
-from apps.targets.services.variants import variant_of
+from apps.targets.services.variants import variant_beside
 
 DECIDING = (
     decide_module, advance_module, approval, commands, forward, gates, machine, plan, sight, split, state, stretch,
@@ -173,11 +173,7 @@ def _variants(look: Look, wish: Wanted) -> list[VariantSpec]:
     rows = {look.state.stable: stable_row, look.state.candidate: look.rollout.candidate_version}
     specs = []
     for key, role in wish.roles.items():
-        spec = known.get(key) or variant_of(rows[key], Role.CANDIDATE)
-        if key not in known and stable is not None:
-            spec = replace(
-                spec, replicas=stable.replicas, workers=stable.workers, limits=stable.limits, env=dict(stable.env)
-            )
+        spec = known.get(key) or variant_beside(rows[key], stable)
         specs.append(replace(spec, role=role))
     return specs
 

@@ -14,6 +14,7 @@ from apps.rollouts.services.checks import Check, Level
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
 from apps.rollouts.web.draft import Draft
 from apps.rollouts.web.story import Stop, stops_of
+from apps.targets.domain.preflight import PreflightReport
 
 if TYPE_CHECKING:
     from apps.registry.models import ModelVersion
@@ -44,9 +45,12 @@ class PlanView:
     rate: float
     way_back: str
     curl: str
+    preflight: PreflightReport | None
 
 
-def plan_view(actor: Actor, draft: Draft, version: ModelVersion, endpoint: Endpoint) -> PlanView:
+def plan_view(
+    actor: Actor, draft: Draft, version: ModelVersion, endpoint: Endpoint, *, has_preflight: bool
+) -> PlanView:
     """The answer of ``rollout_plan`` to the draft. Raises what it raises."""
     planned = rollout_plan(
         actor=actor,
@@ -57,6 +61,7 @@ def plan_view(actor: Actor, draft: Draft, version: ModelVersion, endpoint: Endpo
         guardrails=draft.guardrails(),
         supersede=draft["on_busy"],
         approval=draft.approval(endpoint.target.environment),
+        has_preflight=has_preflight,
     )
     return PlanView(
         plan=planned.plan,
@@ -68,6 +73,7 @@ def plan_view(actor: Actor, draft: Draft, version: ModelVersion, endpoint: Endpo
         rate=planned.requests_per_second,
         way_back=planned.rollback,
         curl=_curl(draft, version, endpoint, planned),
+        preflight=planned.preflight,
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from apps.targets.models import Endpoint
 
 ORDER = [name for name, _ in STEPS]
+ASKS_TARGET = frozenset({"plan", "start"})
 SHOWN = {
     "what": ("model", "version", "note"),
     "where": ("endpoint",),
@@ -46,10 +47,13 @@ def new(request: HttpRequest) -> HttpResponse:
     draft = Draft.read(request.POST if request.method == "POST" else request.GET)
     actor = actor_of_request(request)
     version, endpoint = _chosen(actor, draft)
-    plan = _plan(actor, draft, version, endpoint)
+    wanted = request.GET.get("step", "what")
+    # the target is asked where its answer is shown; starting asks it again by itself
+    is_asked = request.method != "POST" and wanted in ASKS_TARGET
+    plan = _plan(actor, draft, version, endpoint, is_asked=is_asked)
     if request.method == "POST":
         return _start(request, draft, version, endpoint, plan)
-    return _show(request, draft, version, endpoint, plan, wanted=request.GET.get("step", "what"))
+    return _show(request, draft, version, endpoint, plan, wanted=wanted)
 
 
 def _start(
@@ -103,14 +107,16 @@ def _chosen(actor: Actor, draft: Draft) -> tuple[ModelVersion | None, Endpoint |
     return version, endpoint
 
 
-def _plan(actor: Actor, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None) -> PlanView | None:
+def _plan(
+    actor: Actor, draft: Draft, version: ModelVersion | None, endpoint: Endpoint | None, *, is_asked: bool
+) -> PlanView | None:
     """The dry run, as soon as it is known what goes where; its faults are placed at their fields."""
     draft.check_words()
     draft.guardrails()
     if version is None or endpoint is None or draft.faults.keys() - {"on_busy"}:
         return None
     try:
-        return plan_view(actor, draft, version, endpoint)
+        return plan_view(actor, draft, version, endpoint, has_preflight=is_asked)
     except DomainError as error:
         _place(draft, error)
         return None

@@ -8,8 +8,9 @@ from rest_framework import serializers
 
 from apps.kernel.rest import iso
 from apps.targets.domain.driver import Support
+from apps.targets.domain.preflight import Weight
 from apps.targets.models import Environment, FreezeWindow, Target, TargetKind, TrafficPolicy
-from apps.targets.selectors import capabilities_of
+from apps.targets.selectors import capabilities_of, facts_of
 
 KINDS = [kind.value for kind in TargetKind]
 ENVIRONMENTS = [environment.value for environment in Environment]
@@ -38,9 +39,40 @@ class TargetSchema(serializers.Serializer[Any]):
     version = serializers.CharField(allow_blank=True)
     gateway_url = serializers.CharField(allow_blank=True)
     warnings = serializers.ListField(child=serializers.CharField())
+    missing_rights = serializers.ListField(child=serializers.CharField(), help_text="Nothing starts without them.")
+    role = serializers.CharField(
+        allow_blank=True, help_text="The rights to grant, as YAML to apply, where any is missing."
+    )
     probe_error = serializers.CharField(allow_blank=True)
     probed_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
+
+
+class PreflightCheckSchema(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    level = serializers.ChoiceField(choices=[weight.value for weight in Weight])
+    detail = serializers.CharField()
+    way_out = serializers.CharField(allow_blank=True, help_text="What to do about it.")
+    numbers = serializers.DictField(help_text="What the sentence counts.")
+
+
+class PreflightChangeSchema(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    name = serializers.CharField()
+    what = serializers.CharField(help_text="One of create, change, delete.")
+    fields_changed = serializers.ListField(child=serializers.CharField())
+    diff = serializers.CharField(allow_blank=True, help_text="Lines that begin with + or -.")
+
+
+class PreflightSchema(serializers.Serializer[Any]):
+    """What a target says about a plan before anything is started."""
+
+    object = serializers.CharField()
+    is_supported = serializers.BooleanField(help_text="false: targets of this kind have nothing to check beforehand.")
+    is_passed = serializers.BooleanField(help_text="Nothing blocks.")
+    checks = PreflightCheckSchema(many=True)
+    changes = PreflightChangeSchema(many=True)
+    role = serializers.CharField(allow_blank=True, help_text="The least rights to grant, as YAML to apply.")
 
 
 class FreezeSchema(serializers.Serializer[Any]):
@@ -82,6 +114,8 @@ def target_show(target: Target) -> dict[str, Any]:
         "version": target.capabilities.get("version", ""),
         "gateway_url": target.capabilities.get("gateway_url", ""),
         "warnings": target.capabilities.get("warnings", []),
+        "missing_rights": facts_of(target).get("missing_rights", []),
+        "role": facts_of(target).get("role", ""),
         "probe_error": target.probe_error,
         "probed_at": iso(target.probed_at),
         "created_at": iso(target.created_at),

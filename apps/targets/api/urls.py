@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.targets.api import views
+from apps.targets.api import preflight, views
 
 urlpatterns = [
     path("targets", views.TargetsView.as_view()),
     path("targets/<name:target_name>", views.TargetView.as_view()),
     path("targets/<name:target_name>/probe", views.ProbeView.as_view()),
+    path("targets/<name:target_name>/preflight", preflight.PreflightView.as_view()),
     path("freezes", views.FreezesView.as_view()),
     path("freezes/<name:freeze_id>", views.FreezeView.as_view()),
     path("endpoints/<name:endpoint_name>/variants/<name:variant>/logs", views.LogsView.as_view()),

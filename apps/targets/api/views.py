@@ -52,7 +52,12 @@ class TargetBody(StrictSerializer):
     name = StrictChar(max_length=63)
     kind = serializers.ChoiceField(choices=KINDS)
     environment = serializers.ChoiceField(choices=ENVIRONMENTS, default=Environment.DEVELOPMENT.value)
-    connection = StrictObject(default=dict, help_text="The driver's own; local: url and token_file of the node agent.")
+    connection = StrictObject(
+        default=dict,
+        help_text="The driver's own. local: url and token_file of the node agent. kubernetes: auth, "
+        "namespace, route, profile; docs/concepts/kubernetes.md lists them. It is shown to whoever may see the target: "
+        "secrets stay in files below PILOTHOUSE_TOKEN_ROOTS and in Secrets of the cluster.",
+    )
     no_traffic_policy = serializers.ChoiceField(choices=POLICIES, default=TrafficPolicy.HOLD.value)
 
 

@@ -73,7 +73,11 @@ class ObservedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """An endpoint as it really is on its target. ``applied_generation`` is the newest one wholly true there."""
+    """An endpoint as it really is on its target. ``applied_generation`` is the newest one wholly true there.
+
+    ``awaits_apply`` says why another ``apply`` of the same plan would bring the target nearer to it (a variant has
+    become ready and the route may move, something was changed by hand); empty where the target goes on by itself.
+    """
 
     endpoint: str
     epoch: int
@@ -84,6 +88,7 @@ class Observed:
     route_error: str = ""
     address: str = ""
     observed_at: datetime | None = None
+    awaits_apply: str = ""
 
     def variant(self, key: str) -> ObservedVariant | None:
         return next((variant for variant in self.variants if variant.key == key), None)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from apps.targets.domain.driver import Observed
+from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.preflight import PreflightReport
 
 
 @runtime_checkable
@@ -25,3 +27,19 @@ class Watched(Protocol):
 
         Returns the revision to ask with next and every endpoint of the target. Raises DriverError.
         """
+
+
+@runtime_checkable
+class Preflighted(Protocol):
+    """Can say whether it would take a plan, and what would change, without changing anything."""
+
+    def preflight(self, plan: EndpointPlan, *, seconds: float) -> PreflightReport:
+        """Takes about ``seconds`` at most; what could not be asked by then is said to be. Raises DriverError."""
+
+
+@runtime_checkable
+class ConnectionChecked(Protocol):
+    """Can look at what its connection names before a target is stored."""
+
+    def check_connection(self) -> None:
+        """Local things only, no call to the target. Raises InvalidInput naming the field."""

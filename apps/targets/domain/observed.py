@@ -25,6 +25,7 @@ def observed_from_json(data: Mapping[str, Any]) -> Observed:
         route_error=data.get("route_error") or "",
         address=data.get("address") or "",
         observed_at=_time_from(data.get("observed_at")),
+        awaits_apply=data.get("awaits_apply") or "",
     )
 
 
@@ -48,6 +49,7 @@ def observed_to_json(observed: Observed) -> dict[str, Any]:
         },
         "route_error": observed.route_error,
         "variants": [_variant_json(variant) for variant in observed.variants],
+        **({"awaits_apply": observed.awaits_apply} if observed.awaits_apply else {}),
     }
 
 
@@ -65,12 +67,15 @@ def divergence(plan: EndpointPlan, observed: Observed | None) -> str:
     """Why the target does not hold ``plan`` any more, in one sentence; empty when it does.
 
     Only what another ``apply`` would mend counts: a variant that is still starting, or a route of an earlier period
-    while the target is still on its way, is no divergence. A route of the wanted period must be the wanted route.
+    while the target is still on its way, is no divergence. A route of the wanted period must be the wanted route, and a
+    target that waits for another apply gets one.
     """
     if observed is None:
         return "the target does not know the endpoint"
     if observed.generation != plan.generation:
         return f"the target holds generation {observed.generation}, desired is {plan.generation}"
+    if observed.awaits_apply:
+        return observed.awaits_apply
     wanted, found = plan.route, observed.route
     if found is None or (found.period != wanted.period and observed.applied_generation != plan.generation):
         return ""

@@ -22,6 +22,7 @@ from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.registry.selectors import version_get
 from apps.registry.services.verify import unverified_sentence
 from apps.targets.domain.driver import ProbeReport
+from apps.targets.domain.extras import ConnectionChecked
 from apps.targets.domain.plan import FULL_BP, Role
 from apps.targets.models import Endpoint, Environment, Target, TargetKind, TrafficPolicy
 from apps.targets.selectors import endpoint_get, target_get
@@ -47,7 +48,7 @@ def target_create(
 ) -> Target:
     """Store a target and ask for a probe. Raises Forbidden (``target.write`` for every team in that environment),
     InvalidInput naming the field, Conflict ``name_taken``."""
-    _check_name(name)
+    name_check(name)
     for pointer, value, known in (
         ("/kind", kind, TargetKind),
         ("/environment", environment, Environment),
@@ -56,7 +57,9 @@ def target_create(
         if value not in set(known):
             raise InvalidInput.at(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
     shared_require(actor, "target.write", environment)
-    driver_of(kind, dict(connection or {}))  # refuses a connection that could never work
+    driver = driver_of(kind, dict(connection or {}))  # refuses a connection that could never work
+    if isinstance(driver, ConnectionChecked):
+        driver.check_connection()
     try:
         with transaction.atomic():
             target = Target.objects.create(
@@ -90,6 +93,7 @@ def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None
             "version": report.version,
             "gateway_url": report.gateway_url,
             "warnings": list(report.warnings),
+            "facts": dict(report.facts),
         }
     except (DriverError, InvalidInput) as error:
         found["probe_error"] = error.detail
@@ -111,7 +115,7 @@ def endpoint_create(
     target remembers the last ones and refuses lower. Raises NotFound, Forbidden (``endpoint.write`` in the model's team
     and the target's environment), InvalidInput, PolicyRefused, Conflict.
     """
-    _check_name(name)
+    name_check(name)
     target, version = target_get(target_id, actor), version_get(version_id)
     access_require(actor, "endpoint.write", version.model.team_id, target.environment)
     if version.model_id != model_id:
@@ -202,9 +206,10 @@ def _check_alias(follows: str) -> None:
         raise InvalidInput.at("/follows", "bad_alias", "An alias has at most 255 characters.")
 
 
-def _check_name(name: str) -> None:
+def name_check(name: str, *, pointer: str = "/name") -> None:
+    """Names stand in addresses and in other systems' paths. Raises InvalidInput at ``pointer``."""
     if not _NAME.match(name):
-        raise InvalidInput.at("/name", "bad_name", f"{name!r} is not 1 to 63 lower-case letters, digits and hyphens.")
+        raise InvalidInput.at(pointer, "bad_name", f"{name!r} is not 1 to 63 lower-case letters, digits and hyphens.")
 
 
 def _check_servable(target: Target, version: Any) -> None:

@@ -50,7 +50,7 @@ def endpoint_desire(
         raise _moved(endpoint)
     route = Route(0, dict(weights_bp), mirror, sticky_header, failover_to)
     before = plan_of(endpoint)
-    plan = _next_plan(endpoint, before, tuple(variants), route)
+    plan = plan_next(endpoint, before, tuple(variants), route)
     stable_moves = stable_version_id is not None and stable_version_id != endpoint.stable_version_id
     if before is not None and plan == before and not stable_moves:
         return before
@@ -70,9 +70,10 @@ def endpoint_desire(
     return plan
 
 
-def _next_plan(
+def plan_next(
     endpoint: Endpoint, before: EndpointPlan | None, variants: tuple[VariantSpec, ...], route: Route
 ) -> EndpointPlan:
+    """The plan after ``before``: one generation on, one period on only when requests would go elsewhere."""
     generation, period = endpoint.generation, before.route.period if before else 0
     if before is None or not before.route.same_traffic(route):
         period += 1

@@ -15,6 +15,7 @@ from apps.targets.domain.driver import Driver
 DRIVERS: Mapping[str, str] = {
     "local": "apps.targets.drivers.local.connect",
     "fake": "apps.targets.drivers.fake.connect",
+    "kubernetes": "apps.targets.drivers.kubernetes.connect",
 }
 
 

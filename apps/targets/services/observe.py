@@ -103,8 +103,17 @@ def _write(stored: Endpoint, observed: Observed | None, error: str) -> None:
         changes["observed_at"] = Now() if observed is None or observed.observed_at is None else observed.observed_at
         if _lost(stored, observed):
             changes |= {"applied_generation": 0, "reconcile_due_at": Now()}
-            log.warning("endpoint_diverged", endpoint=stored.name, reason=_divergence(stored, observed))
+            _log_loss(stored, observed)
     Endpoint.objects.filter(pk=stored.pk).update(**changes)
+
+
+def _log_loss(stored: Endpoint, observed: Observed | None) -> None:
+    """A target that only waits for its next piece is on its way; anything else there is somebody's doing."""
+    reason = _divergence(stored, observed)
+    if observed is not None and reason and reason == observed.awaits_apply:
+        log.info("endpoint_awaits_apply", endpoint=stored.name, reason=reason)
+    else:
+        log.warning("endpoint_diverged", endpoint=stored.name, reason=reason)
 
 
 def _lost(stored: Endpoint, observed: Observed | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from apps.targets.domain.plan import Limits, Role, VariantSpec
@@ -45,3 +46,11 @@ def variant_of(
         limits=limits or Limits(),
         env=dict(env or {}),
     )
+
+
+def variant_beside(version: VersionLike, stable: VariantSpec | None) -> VariantSpec:
+    """A candidate of ``version`` with the size, the limits and the environment of the stable variant that runs."""
+    spec = variant_of(version, Role.CANDIDATE)
+    if stable is None:
+        return spec
+    return replace(spec, replicas=stable.replicas, workers=stable.workers, limits=stable.limits, env=dict(stable.env))

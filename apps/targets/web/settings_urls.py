@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from apps.targets.web import freezes, targets
+from apps.targets.web import connect, freezes, targets
 
 app_name = "settings"
 urlpatterns = [
     path("", targets.entrance, name="entrance"),
     path("targets/", targets.targets, name="targets"),
+    path("targets/connect/", connect.connect, name="connect"),
     path("targets/<slug:name>/probe", targets.probe, name="probe"),
     path("freezes/", freezes.freezes, name="freezes"),
     path("freezes/<str:freeze_id>/lift", freezes.lift, name="lift"),

@@ -14,12 +14,16 @@ from django.shortcuts import redirect, render
 from apps.accounts.web_access import actor_of_request, declares
 from apps.targets.domain.driver import Capabilities, Support
 from apps.targets.models import Endpoint, Target, TrafficPolicy
-from apps.targets.selectors import capabilities_of, endpoint_list, target_get, target_list
+from apps.targets.selectors import capabilities_of, endpoint_list, facts_of, target_get, target_list
 from apps.targets.services.connect import target_probe
 from apps.targets.services.freshness import targets_answered_at
 from apps.targets.services.scope import why_not_shared
 
-KINDS = {"local": "node agent on one machine", "fake": "a pretended target, for tests"}
+KINDS = {
+    "local": "node agent on one machine",
+    "fake": "a pretended target, for tests",
+    "kubernetes": "a namespace of a cluster",
+}
 POLICIES = {
     TrafficPolicy.HOLD: "a rollout waits for callers",
     TrafficPolicy.PROBE: "a rollout calls it by itself",
@@ -104,6 +108,8 @@ def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None
 def _state(target: Target) -> tuple[str, str]:
     if target.probe_error:
         return "bad", "does not answer"
+    if facts_of(target).get("missing_rights"):
+        return "attention", "answers, rights are missing"
     return ("unknown", "not asked yet") if target.probed_at is None else ("ok", "answers")
 
 

@@ -1,0 +1,241 @@
+"""What is true, what is still missing, and what the next apply may do. Pure: a plan, a world and the time.
+
+The order is the safe one: a variant is up and warm before the route names it; what the route no longer names stays
+until the route is accepted and has been for the drain time; only then is it deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from apps.targets.domain.driver import Observed, ObservedRoute, ObservedVariant, VariantState
+from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror, Route
+from apps.targets.drivers.kubernetes.conditions import Health, health_of
+from apps.targets.drivers.kubernetes.drift import differences
+from apps.targets.drivers.kubernetes.names import (
+    APPLIED_NOTE,
+    BEFORE_NOTE,
+    DIGEST_NOTE,
+    VARIANT,
+    VERSION_NOTE,
+    labels_in,
+    notes_of,
+)
+from apps.targets.drivers.kubernetes.record import Record
+from apps.targets.drivers.kubernetes.render import Bundle, render
+from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
+from apps.targets.drivers.kubernetes.routes import Router, RouteSeen
+from apps.targets.drivers.kubernetes.settings import KubernetesSettings
+from apps.targets.drivers.kubernetes.world import Manifest, World
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """``waiting`` says why the route must not move yet; ``is_routed`` that it stands as desired; ``leftovers`` may be
+    deleted now; ``changed`` are sentences about what somebody changed or deleted by hand."""
+
+    plan: EndpointPlan
+    bundle: Bundle
+    health: Mapping[str, Health]
+    seen: RouteSeen
+    is_routed: bool
+    waiting: str
+    strangers: tuple[Manifest, ...]
+    leftovers: tuple[Manifest, ...]
+    changed: tuple[str, ...]
+    in_force: Route | None
+    applied_at: datetime | None
+
+    @property
+    def needed(self) -> set[str]:
+        return needed_variants(self.plan.route)
+
+    @property
+    def is_true(self) -> bool:
+        ready = all(self.health[key].state is VariantState.READY for key in self.needed)
+        return self.is_routed and self.seen.is_accepted and ready and not self.changed
+
+    @property
+    def awaits_apply(self) -> str:
+        """Why another apply would bring the target nearer to the plan; empty when it would not."""
+        if self.changed:
+            return f"changed by hand: {self.changed[0]}"
+        if not self.is_routed and not self.waiting:
+            return "every variant that gets traffic is ready: the route can move"
+        if self.leftovers:
+            return f"{self.leftovers[0]['metadata']['name']} is drained and can go"
+        return ""
+
+
+def assess(record: Record, world: World, settings: KubernetesSettings, router: Router, at: datetime) -> Assessment:
+    plan = record.plan
+    if plan is None:
+        raise ValueError("a removed endpoint has nothing to assess")
+    replicas = router.replicas(plan)
+    bundle = render(plan, settings, epoch=record.epoch, replicas=replicas)
+    health = {
+        spec.key: health_of(
+            world.deployment(bundle.names[spec.key].name),
+            world.pods_of(bundle.names[spec.key].name),
+            desired=replicas.get(spec.key, spec.replicas),
+        )
+        for spec in plan.variants
+    }
+    live_route = world.route(router)
+    seen = router.seen(live_route)
+    is_routed = _is_routed(plan, bundle, seen)
+    strangers = tuple(world.strangers(workload.name for workload in bundle.names.values()))
+    main = live_route.get(router.kinds[-1].kind)
+    applied_at = _time(notes_of(main).get(APPLIED_NOTE)) if main else None
+    drain = timedelta(seconds=settings.profile_of(plan.endpoint).drain_seconds)
+    is_drained = is_routed and seen.is_accepted and applied_at is not None and at >= applied_at + drain
+    return Assessment(
+        plan=plan,
+        bundle=bundle,
+        health=health,
+        seen=seen,
+        is_routed=is_routed,
+        waiting=_waiting(plan, bundle, health, seen),
+        strangers=strangers,
+        leftovers=strangers if is_drained else (),
+        changed=tuple(_changed(plan, bundle, world, replicas, is_routed=is_routed)),
+        in_force=_in_force(seen, main),
+        applied_at=applied_at,
+    )
+
+
+def needed_variants(route: Route) -> set[str]:
+    """Those that get requests or copies of them."""
+    return {key for key, weight in route.weights_bp.items() if weight} | (
+        {route.mirror.variant} if route.mirror else set()
+    )
+
+
+def observed_of(record: Record, found: Assessment, world: World, address: str, at: datetime) -> Observed:
+    plan = found.plan
+    variants = [_variant(found, key) for key in found.bundle.names]
+    known = {spec.key for spec in plan.variants}
+    for item in found.strangers:
+        key = labels_in(item).get(VARIANT, "")
+        if item["kind"] == DEPLOYMENT.kind and key not in known:
+            variants.append(_leaving(key, item))
+            known.add(key)
+    route = found.in_force
+    return Observed(
+        endpoint=plan.endpoint,
+        epoch=record.epoch,
+        generation=record.generation,
+        applied_generation=plan.generation if found.is_true else plan.generation - 1,
+        variants=tuple(variants),
+        route=None if route is None else _observed_route(route, found.applied_at),
+        route_error=_route_error(found),
+        address=address,
+        observed_at=at,
+        awaits_apply=found.awaits_apply,
+    )
+
+
+def _observed_route(route: Route, applied_at: datetime | None) -> ObservedRoute:
+    return ObservedRoute(route.period, route.weights_bp, route.mirror, None, applied_at)
+
+
+def route_json(route: Route) -> str:
+    mirror = route.mirror and [route.mirror.variant, route.mirror.fraction_bp]
+    return json.dumps([route.period, dict(route.weights_bp), mirror], sort_keys=True)
+
+
+def _is_routed(plan: EndpointPlan, bundle: Bundle, seen: RouteSeen) -> bool:
+    if seen.route is None or seen.route.period != plan.route.period or seen.route.mirror != plan.route.mirror:
+        return False
+    if dict(seen.route.weights_bp) != {key: value for key, value in plan.route.weights_bp.items() if value}:
+        return False
+    wanted = {bundle.names[key].name for key in needed_variants(plan.route)}
+    return seen.workloads is None or seen.workloads == wanted
+
+
+def _waiting(plan: EndpointPlan, bundle: Bundle, health: Mapping[str, Health], seen: RouteSeen) -> str:
+    """Why the desired route would send traffic to somebody who cannot take it; empty when it would not.
+
+    A workload that has traffic already keeps its right to it: a rollback must not wait for the last replica.
+    """
+    for key in sorted(needed_variants(plan.route)):
+        state, name = health[key], bundle.names[key].name
+        has_traffic = seen.workloads is not None and name in seen.workloads
+        if state.state is VariantState.READY or has_traffic or (state.was_ready and state.ready > 0):
+            continue
+        return f"waiting for {key} to become ready: {state.reason}"
+    return ""
+
+
+def _changed(
+    plan: EndpointPlan, bundle: Bundle, world: World, replicas: Mapping[str, int], *, is_routed: bool
+) -> list[str]:
+    found = []
+    for manifests in bundle.workloads.values():
+        for manifest in manifests:
+            live, named = world.get(manifest), f"{manifest['kind']} {manifest['metadata']['name']}"
+            if live is None:
+                found.append(f"{named} is not there")
+                continue
+            wrong = differences(manifest, live)
+            if replicas and not is_routed:  # they are the route, and on their way
+                wrong = [item for item in wrong if item.path != "spec.replicas"]
+            found += [f"{named}: {wrong[0]}"] if wrong else []
+    return found
+
+
+def _in_force(seen: RouteSeen, main: Manifest | None) -> Route | None:
+    """The route as the gateway has it: the live one once accepted, until then the one before."""
+    if seen.is_accepted or main is None:
+        return seen.route
+    before = notes_of(main).get(BEFORE_NOTE)
+    if not before:
+        return None
+    period, weights, mirror = json.loads(before)
+    return Route(period, weights, Mirror(*mirror) if mirror else None)
+
+
+def _route_error(found: Assessment) -> str:
+    if not found.is_routed:
+        return found.waiting or "the route is on its way"
+    return "" if found.seen.is_accepted else found.seen.problem
+
+
+def _variant(found: Assessment, key: str) -> ObservedVariant:
+    health, spec = found.health[key], found.bundle.names[key].spec
+    name = found.bundle.names[key].name
+    by_hand = next((text for text in found.changed if name in text and "is not there" not in text), "")
+    return ObservedVariant(
+        key=key,
+        state=health.state,
+        desired_replicas=health.desired,
+        ready_replicas=min(health.ready, health.desired) if health.state is VariantState.READY else health.ready,
+        reason=health.reason or (f"changed by hand: {by_hand}" if by_hand else ""),
+        version=spec.version,
+        restarts=health.restarts,
+        artifact_digest=spec.artifact_digest,
+        last_exit=health.last_exit,
+    )
+
+
+def _leaving(key: str, deployment: Manifest) -> ObservedVariant:
+    notes, status = notes_of(deployment), deployment.get("status") or {}
+    return ObservedVariant(
+        key=key,
+        state=VariantState.STOPPING,
+        desired_replicas=0,
+        ready_replicas=int(status.get("readyReplicas", 0)),
+        reason="no longer desired; leaves when the route has let go of it",
+        version=notes.get(VERSION_NOTE, ""),
+        artifact_digest=notes.get(DIGEST_NOTE, ""),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+__all__ = ["FULL_BP", "Assessment", "assess", "needed_variants", "observed_of", "route_json"]

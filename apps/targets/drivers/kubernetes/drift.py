@@ -1,0 +1,79 @@
+"""Where a live object says something else than the manifest it came from. Pure.
+
+Only what the manifest says is compared: the server's defaults and other people's fields are not ours to judge.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from apps.targets.drivers.kubernetes.quantity import same_quantity
+
+_OURS_TO_CHANGE = frozenset({"resourceVersion", "uid", "managedFields", "ownerReferences", "labels", "annotations"})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field: its dotted path, what the manifest wants, what is there (None: nothing)."""
+
+    path: str
+    wanted: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.path} is {self.found!r}, desired is {self.wanted!r}"
+
+
+def differences(manifest: Mapping[str, Any], live: Mapping[str, Any]) -> list[Difference]:
+    """In the manifest's order. Labels and annotations are left out: they change with every generation."""
+    return list(_compare("", manifest, live))
+
+
+def unified(manifest: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
+    """The same as a diff of two YAML texts, with two lines around each place; ``…`` where something is left out."""
+    before, after = _yaml(_shaped("", manifest, live)), _yaml(_shaped("", manifest, manifest))
+    lines = list(difflib.unified_diff(before, after, n=2, lineterm=""))[2:]
+    return ["  …" if line.startswith("@@") else f"{line[0]} {line[1:]}" for line in lines]
+
+
+def _yaml(value: Any) -> list[str]:
+    text: str = yaml.safe_dump(value, sort_keys=False, width=110)
+    return text.splitlines()
+
+
+def _shaped(path: str, wanted: Any, found: Any) -> Any:
+    """What is there, cut down to what the manifest speaks of and in its order, so that only differences differ."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        return {
+            key: _shaped(f"{path}.{key}" if path else key, value, found[key])
+            for key, value in wanted.items()
+            if key in found and not (path == "metadata" and key in _OURS_TO_CHANGE)
+        }
+    if _is_list(wanted) and _is_list(found) and wanted:
+        return [_shaped(f"{path}[]", wanted[min(index, len(wanted) - 1)], item) for index, item in enumerate(found)]
+    return wanted if same_quantity(wanted, found) else found
+
+
+def _compare(path: str, wanted: Any, found: Any) -> Iterator[Difference]:
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key, value in wanted.items():
+            if path == "metadata" and key in _OURS_TO_CHANGE:
+                continue
+            yield from _compare(f"{path}.{key}" if path else key, value, found.get(key))
+    elif _is_list(wanted) and _is_list(found):
+        if len(wanted) != len(found):
+            yield Difference(path, wanted, found)
+            return
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _compare(f"{path}[{index}]", one, other)
+    elif wanted != found and not (not wanted and found is None) and not same_quantity(wanted, found):
+        yield Difference(path, wanted, found)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -1,0 +1,209 @@
+"""Before a rollout starts: would this cluster take it? Reads and dry runs only; nothing is changed.
+
+Every check answers for itself, so one missing right does not hide a full pool of GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import yaml
+
+from apps.kernel.errors import DriverError
+from apps.kernel.verdicts import Verdict
+from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.preflight import Change, Check, PreflightReport
+from apps.targets.drivers.kubernetes.access import Right, rights, rights_text, role_text
+from apps.targets.drivers.kubernetes.api import Api
+from apps.targets.drivers.kubernetes.capacity import Demand, limit_faults, quota_faults, room_for
+from apps.targets.drivers.kubernetes.drift import differences, unified
+from apps.targets.drivers.kubernetes.render import Bundle, render
+from apps.targets.drivers.kubernetes.resources import (
+    ACCESS_REVIEW,
+    DEPLOYMENT,
+    LIMIT_RANGE,
+    NODE,
+    POD,
+    QUOTA,
+    SECRET,
+)
+from apps.targets.drivers.kubernetes.retry import Deadline
+from apps.targets.drivers.kubernetes.routes import Router
+from apps.targets.drivers.kubernetes.settings import KubernetesSettings
+from apps.targets.drivers.kubernetes.world import World, read_world
+
+Manifest = dict[str, Any]
+ASKED_AT_ONCE = 8
+MOST_LINES = 400
+
+
+def preflight(
+    api: Api, settings: KubernetesSettings, router: Router, plan: EndpointPlan, deadline: Deadline
+) -> PreflightReport:
+    """Raises PlanRefused when this way of routing can never honour the plan, TargetUnreachable without a connection."""
+    router.check(plan)
+    api.raw("/version", deadline)
+    missing = missing_rights(api, router, deadline)
+    if any(right.is_needed and right.verb in {"get", "list"} for right in missing):
+        # what is there may not be read: the rest would be guesses, and the Role is what has to come first
+        return PreflightReport(checks=(_rights(missing),), role=role_text(router, settings.namespace))
+    world = read_world(api, router, plan.endpoint, deadline)
+    bundle = render(plan, settings, epoch=0, replicas=router.replicas(plan))
+    manifests = [*bundle.all(), *router.render(plan, bundle.names, [])]
+    demands = list(_demands(bundle, world))
+    asked: list[tuple[str, Callable[[], Check]]] = [
+        ("rights", lambda: _rights(missing)),
+        ("interfaces", lambda: _interfaces(api, router, deadline)),
+        ("pull secrets", lambda: _secrets(api, bundle, deadline)),
+        ("quota", lambda: _quota(api, demands, deadline)),
+        ("capacity", lambda: _capacity(api, demands, missing, deadline)),
+        ("dry run", lambda: _dry_run(api, manifests, deadline)),
+    ]
+    return PreflightReport(
+        checks=tuple(_answer(name, ask) for name, ask in asked),
+        changes=tuple(changes(manifests, world, bundle)),
+        role=role_text(router, settings.namespace),
+    )
+
+
+def changes(manifests: list[Manifest], world: World, bundle: Bundle) -> Iterator[Change]:
+    """The diff against the live objects, and what will leave once the route has let go of it."""
+    for manifest in manifests:
+        live, kind, name = world.get(manifest), manifest["kind"], manifest["metadata"]["name"]
+        if live is None:
+            if kind not in {"ServiceAccount", "NetworkPolicy"}:  # not read: they are the same for every plan
+                yield Change(kind, name, "create", lines=_as_new(manifest))
+            continue
+        found = differences(manifest, live)
+        if found:
+            lines = _cut(unified(manifest, live))
+            yield Change(kind, name, "change", tuple(str(item) for item in found), lines)
+    for item in world.strangers(workload.name for workload in bundle.names.values()):
+        yield Change(item["kind"], item["metadata"]["name"], "delete")
+
+
+def missing_rights(api: Api, router: Router, deadline: Deadline) -> list[Right]:
+    """The rights that we do not have, asked one by one: a list of rules would leave wildcards and names to us."""
+    asked = list(rights(router))
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        allowed = list(pool.map(lambda right: _may(api, right, deadline), asked))
+    return [right for right, is_allowed in zip(asked, allowed, strict=True) if not is_allowed]
+
+
+def _as_new(manifest: Manifest) -> tuple[str, ...]:
+    text = yaml.safe_dump(manifest, sort_keys=False, width=110).rstrip()
+    return _cut([f"+ {line}" for line in text.splitlines()])
+
+
+def _cut(lines: list[str]) -> tuple[str, ...]:
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"  … {len(lines) - MOST_LINES} more lines"]
+    return tuple(lines)
+
+
+def _answer(name: str, ask: Callable[[], Check]) -> Check:
+    try:
+        return ask()
+    except DriverError as error:
+        verdict = Verdict.NO_DATA if error.code == "not_allowed" else Verdict.ERROR
+        return Check(name, verdict, error.detail, "Try again." if error.is_retryable else "")
+
+
+def _may(api: Api, right: Right, deadline: Deadline) -> bool:
+    attributes = {"group": right.group, "resource": right.resource, "verb": right.verb}
+    if right.subresource:
+        attributes["subresource"] = right.subresource
+    if not right.is_clusterwide:
+        attributes["namespace"] = api.namespace
+    body = {
+        "apiVersion": ACCESS_REVIEW.api_version,
+        "kind": ACCESS_REVIEW.kind,
+        "metadata": {},
+        "spec": {"resourceAttributes": attributes},
+    }
+    return bool((api.create(body, deadline).get("status") or {}).get("allowed"))
+
+
+def _rights(missing: list[Right]) -> Check:
+    needed = [right for right in missing if right.is_needed]
+    if needed:
+        numbers = {"missing": len(needed)}
+        return Check(
+            "rights", Verdict.FAIL, f"Missing: {rights_text(needed)}.", "Apply the Role that preflight prints.", numbers
+        )
+    if missing:
+        return Check("rights", Verdict.PASS, f"Enough; some checks stay unknown without: {rights_text(missing)}.")
+    return Check("rights", Verdict.PASS, "All rights that are needed are there.")
+
+
+def _interfaces(api: Api, router: Router, deadline: Deadline) -> Check:
+    for kind in router.kinds:
+        path = f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"
+        served = {item["name"] for item in (api.raw(path, deadline) or {}).get("resources") or ()}
+        if kind.plural not in served:
+            detail = f"The cluster serves no {kind.kind} of {kind.api_version}."
+            return Check("interfaces", Verdict.FAIL, detail, "Install it, or choose another kind of route.")
+    return Check("interfaces", Verdict.PASS, "Every kind of object is served in the version that is used.")
+
+
+def _secrets(api: Api, bundle: Bundle, deadline: Deadline) -> Check:
+    names = {name for workload in bundle.names.values() for name in workload.profile.pull_secrets}
+    missing = sorted(name for name in names if api.get(SECRET, name, deadline) is None)
+    if missing:
+        detail = f"No Secret {', '.join(missing)} in {api.namespace}: images could not be pulled."
+        return Check("pull secrets", Verdict.FAIL, detail, "Create it there, or correct the profile.")
+    return Check("pull secrets", Verdict.PASS, "Named secrets exist." if names else "None are named.")
+
+
+def _quota(api: Api, demands: list[Demand], deadline: Deadline) -> Check:
+    found = quota_faults(demands, api.find(QUOTA, deadline))
+    found += limit_faults(demands, api.find(LIMIT_RANGE, deadline))
+    if found:
+        way_out = "Raise it, ask for less, or plan the rollout without an overlap (surge off, recreate)."
+        return Check("quota", Verdict.FAIL, f"{'; '.join(found)}.", way_out, {"broken": len(found)})
+    return Check("quota", Verdict.PASS, "Quotas and limit ranges leave room.")
+
+
+def _capacity(api: Api, demands: list[Demand], missing: list[Right], deadline: Deadline) -> Check:
+    if any(right.is_clusterwide for right in missing):
+        detail = "Free capacity is unknown: nodes and pods of other namespaces may not be listed."
+        return Check("capacity", Verdict.NO_DATA, detail, "Apply the ClusterRole that preflight prints.")
+    room = room_for(demands, api.find(NODE, deadline), api.find(POD, deadline, everywhere=True))
+    numbers = {"new_pods": room.wanted, "room_for": room.placed}
+    if room.placed < room.wanted:
+        way_out = "Free or add nodes, or plan the rollout without an overlap (surge off, recreate)."
+        return Check("capacity", Verdict.FAIL, f"{room.sentence}.", way_out, numbers)
+    return Check("capacity", Verdict.PASS, f"{room.sentence[:1].upper()}{room.sentence[1:]}.", numbers=numbers)
+
+
+def _dry_run(api: Api, manifests: list[Manifest], deadline: Deadline) -> Check:
+    refused = []
+    for manifest in manifests:
+        try:
+            # forced: whose field it is was asked by the diff; here the question is whether the object is valid
+            api.apply(manifest, deadline, is_forced=True, is_dry=True)
+        except DriverError as error:
+            if error.is_retryable:
+                raise
+            refused.append(error.detail)
+    if refused:
+        return Check("dry run", Verdict.FAIL, " ".join(refused), "Correct the named field of the profile or the plan.")
+    return Check(
+        "dry run",
+        Verdict.PASS,
+        f"The API server takes all {len(manifests)} objects.",
+        numbers={"objects": len(manifests)},
+    )
+
+
+def _demands(bundle: Bundle, world: World) -> Iterator[Demand]:
+    """The peak: what the plan wants beside everything that runs now, before anything leaves."""
+    for key, manifests in bundle.workloads.items():
+        manifest = next(item for item in manifests if item["kind"] == DEPLOYMENT.kind)
+        live = world.get(manifest)
+        wanted = manifest["spec"].get("replicas", bundle.names[key].spec.replicas)
+        have = int(live["spec"].get("replicas", 1)) if live else 0
+        if wanted > have:
+            yield Demand(key, wanted - have, manifest["spec"]["template"]["spec"])

@@ -1,0 +1,204 @@
+"""Whole rollouts as the driver sees them, over any API. A test inherits ``Scenarios`` and provides a ``subject``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
+
+import pytest
+
+from apps.kernel.errors import DriverError
+from apps.targets.domain.driver import Observed, VariantState
+from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
+from apps.targets.drivers.kubernetes.driver import KubernetesDriver
+from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
+from apps.targets.drivers.kubernetes.retry import Deadline
+from apps.targets.drivers.kubernetes.world import World, read_world
+from tests.targets.conformance import Subject
+from tests.targets.kubernetes.plans import CRASHING, UNPULLABLE
+from tests.targets.kubernetes.reconciled import Reconciled
+
+
+class Hands(Protocol):
+    """What somebody with kubectl does."""
+
+    def delete(self, plural: str, name: str) -> None: ...
+
+    def scale(self, name: str, replicas: int) -> None: ...
+
+
+@dataclass
+class Watchman:
+    """Looks at the route all the time: it must sum to everything and name nobody who was never ready."""
+
+    driver: KubernetesDriver
+    endpoint: str
+    looks: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(60)
+        assert self.looks
+        assert not self.faults
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(0.1):
+            try:
+                world = read_world(self.driver.api, self.driver.router, self.endpoint, Deadline.after(8))
+            except DriverError:
+                continue
+            self._look(world)
+
+    def _look(self, world: World) -> None:
+        seen = self.driver.router.seen(world.route(self.driver.router))
+        if seen.route is None:
+            return
+        self.looks += 1
+        total = sum(seen.route.weights_bp.values())
+        if total != FULL_BP:
+            self.faults.append(f"the weights sum to {total}")
+        for name in seen.workloads or ():
+            live = world.deployment(name)
+            if live is not None and not _was_ready(live):
+                self.faults.append(f"the route names {name}, which was never ready")
+
+
+def _was_ready(deployment: dict[str, Any]) -> bool:
+    conditions = (deployment.get("status") or {}).get("conditions") or ()
+    return any(item.get("reason") == "NewReplicaSetAvailable" for item in conditions)
+
+
+def kubernetes_of(subject: Subject) -> KubernetesDriver:
+    return cast(Reconciled, subject.driver).driver
+
+
+class Scenarios:
+    @pytest.fixture
+    def hands(self) -> Hands:
+        raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def _tidy(self, subject: Subject) -> Iterator[None]:
+        yield
+        subject.driver.remove(subject.endpoint, epoch=1_000)
+
+    def test_a_canary_goes_to_the_end_and_the_old_version_leaves(self, subject: Subject) -> None:
+        a, b = replace(subject.variant("a"), replicas=2), replace(subject.variant("b", Role.CANDIDATE), replicas=2)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        with Watchman(kubernetes_of(subject), subject.endpoint).watching():
+            for generation, share in enumerate((0, 500, 2_500, 5_000, FULL_BP), start=2):
+                seen = subject.apply(subject.plan(generation, {"a": FULL_BP - share, "b": share}, a, b))
+                assert seen.route is not None
+                assert {key: value for key, value in seen.route.weights_bp.items() if value} == {
+                    key: value for key, value in (("a", FULL_BP - share), ("b", share)) if value
+                }
+            before = _names(subject)
+            seen = subject.apply(subject.plan(9, {"b": FULL_BP}, replace(b, role=Role.STABLE)))
+        seen = subject.wait(lambda seen: seen.variant("a") is None and not seen.awaits_apply)
+        assert [variant.key for variant in seen.variants] == ["b"]
+        assert _names(subject) < before, "promotion points elsewhere, it makes nothing anew"
+
+    def test_an_image_that_cannot_be_pulled_gets_no_traffic(self, subject: Subject) -> None:
+        a = subject.variant("a")
+        bad = replace(subject.variant("b", Role.CANDIDATE), artifact_digest=UNPULLABLE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        with Watchman(kubernetes_of(subject), subject.endpoint).watching():
+            subject.driver.apply(subject.plan(2, {"a": 9_500, "b": 500}, a, bad), epoch=1)
+            seen = subject.wait(lambda seen: "cannot be pulled" in _reason(seen, "b"))
+            assert "waiting for b" in seen.route_error
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": FULL_BP}
+            subject.apply(subject.plan(3, {"a": FULL_BP}, a))
+
+    def test_a_candidate_that_crashes_is_told_with_what_it_said_last(self, subject: Subject) -> None:
+        a = subject.variant("a")
+        bad = replace(subject.variant("b", Role.CANDIDATE), artifact_digest=CRASHING)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        subject.driver.apply(subject.plan(2, {"a": FULL_BP}, a, bad), epoch=1)
+        seen = subject.wait(lambda seen: _state(seen, "b") in {VariantState.BACKOFF, VariantState.FAILED})
+        assert "again and again" in _reason(seen, "b")
+        seen = subject.wait(lambda seen: "it last said" in _reason(seen, "b"))
+        found = seen.variant("b")
+        assert found is not None
+        assert found.last_exit is not None
+
+    def test_a_deployment_deleted_in_the_middle_of_a_step_comes_back(self, subject: Subject, hands: Hands) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": 5_000, "b": 5_000}, a, b))
+        name = next(name for name in _names(subject) if "-b-" in name)
+        hands.delete("deployments", name)
+        seen = subject.wait(lambda seen: seen.applied_generation == 1 and name in _names(subject))
+        assert seen.variant("b") is not None
+
+    def test_a_deployment_scaled_by_hand_is_named_with_who_did_it(self, subject: Subject, hands: Hands) -> None:
+        a = subject.variant("a")
+        plan = subject.plan(1, {"a": FULL_BP}, a)
+        subject.apply(plan)
+        hands.scale(next(iter(_names(subject))), 2)
+        driver = kubernetes_of(subject)
+        with pytest.raises(DriverError) as refused:
+            driver.apply(plan, epoch=1)
+        assert refused.value.code == "field_conflict"
+        assert refused.value.extra["conflicts"] == [{"field": "spec.replicas", "manager": "kubectl-scale"}]
+        seen = driver.observe(subject.endpoint)
+        assert seen is not None
+        assert "spec.replicas is 2, desired is 1" in seen.awaits_apply
+
+    def test_another_artifact_under_the_same_key_takes_over_when_it_is_ready(self, subject: Subject) -> None:
+        a = subject.variant("a")
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        before = _names(subject)
+        with Watchman(kubernetes_of(subject), subject.endpoint).watching():
+            changed = replace(a, env={"A": "b"})
+            subject.apply(subject.plan(2, {"a": FULL_BP}, changed))
+        subject.wait(lambda seen: len(_names(subject)) == 1 and not seen.awaits_apply)
+        assert _names(subject).isdisjoint(before)
+
+    def test_an_endpoint_that_is_removed_takes_everything_with_it(self, subject: Subject) -> None:
+        a = subject.variant("a")
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        subject.driver.remove(subject.endpoint, epoch=2)
+        driver = kubernetes_of(subject)
+        for _ in range(subject.patience):
+            world = read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8))
+            if len(world.objects) == 1:
+                break
+            subject.pass_time()
+        assert [name for _, name in world.objects] == [f"{subject.endpoint}-record"]
+        assert world.record is not None
+        assert (world.record.epoch, world.record.plan) == (2, None)
+
+    def test_the_preflight_of_a_good_plan_passes_and_changes_nothing(self, subject: Subject) -> None:
+        driver = kubernetes_of(subject)
+        plan: EndpointPlan = subject.plan(1, {"a": FULL_BP}, subject.variant("a"))
+        report = driver.preflight(plan)
+        assert [(check.name, check.detail) for check in report.checks if check.verdict in {"fail", "error"}] == []
+        assert {change.what for change in report.changes} == {"create"}
+        assert read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8)).objects == {}
+
+
+def _names(subject: Subject) -> set[str]:
+    driver = kubernetes_of(subject)
+    world = read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8))
+    return {name for kind, name in world.objects if kind == DEPLOYMENT.kind}
+
+
+def _reason(seen: Observed, key: str) -> str:
+    found = seen.variant(key)
+    return found.reason if found else ""
+
+
+def _state(seen: Observed, key: str) -> VariantState | None:
+    found = seen.variant(key)
+    return found.state if found else None

@@ -1,0 +1,271 @@
+"""What a real API server does to a running rollout: rights, outages, renewed tokens, quota, autoscalers, watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from apps.kernel.errors import DriverError
+from apps.targets.domain.driver import TargetUnreachable, VariantState
+from apps.targets.domain.plan import FULL_BP, Role
+from apps.targets.drivers.kubernetes.driver import KubernetesDriver
+from apps.targets.drivers.kubernetes.retry import Deadline
+from apps.targets.drivers.kubernetes.settings import settings_from
+from tests.targets.conformance import Subject
+from tests.targets.kubernetes.cluster import LIMITED_TOKEN, Cluster, missing, real_cluster
+from tests.targets.kubernetes.golden import CASES, manifests
+from tests.targets.kubernetes.plans import connection
+from tests.targets.kubernetes.test_driver_real_api import driver_at, subject_at
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(bool(missing()), reason=f"no Kubernetes API server: {missing()}"),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with real_cluster(tmp_path_factory.mktemp("kubernetes"), gpus=1, nodes=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> str:
+    return cluster.namespace(f"models-{uuid.uuid4().hex[:6]}")
+
+
+@pytest.fixture
+def driver(cluster: Cluster, namespace: str) -> Iterator[KubernetesDriver]:
+    driver = driver_at(cluster, namespace)
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def subject(driver: KubernetesDriver) -> Subject:
+    return subject_at(driver)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_manifest_is_taken_and_stored_as_it_was_meant(cluster: Cluster, namespace: str, case: str) -> None:
+    """A dry run with strict field checks, then a real apply: what is stored differs in nothing that we said."""
+    from apps.targets.drivers.kubernetes.api import Api
+    from apps.targets.drivers.kubernetes.drift import differences
+
+    plan, chosen = CASES[case]
+    api = Api(cluster.configuration, namespace)
+    made = manifests(plan, replace(chosen, namespace=namespace))
+    for manifest in made:
+        api.apply(manifest, Deadline.after(30), is_dry=True)
+    for manifest in made:
+        live = api.apply(manifest, Deadline.after(30))
+        assert [str(item) for item in differences(manifest, live)] == []
+    assert len(made) > 10
+    api.close()
+
+
+class TestRights:
+    def test_the_printed_role_is_enough_for_a_whole_canary(self, cluster: Cluster, namespace: str) -> None:
+        wanted = connection()
+        wanted["profile"] |= {"min_ready_seconds": 0, "cpu": "100m", "memory": "64Mi"}
+        settings = settings_from({**wanted, "namespace": namespace})
+        driver = KubernetesDriver(settings, lambda: cluster.configuration(LIMITED_TOKEN))
+        subject = subject_at(driver)
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        with pytest.raises(DriverError) as refused:
+            driver.apply(subject.plan(1, {"a": FULL_BP}, a), epoch=1)
+        assert refused.value.code == "not_allowed"
+        assert not refused.value.is_retryable
+        role = next(yaml.safe_load_all(_role_of(cluster, namespace)))
+        base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+        cluster.call("POST", f"{base}/roles", role)
+        binding = {
+            "metadata": {"name": "pilothouse"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role["metadata"]["name"]},
+            "subjects": [{"kind": "User", "name": "pilothouse", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        cluster.call("POST", f"{base}/rolebindings", binding)
+        _until(lambda: driver.preflight(subject.plan(1, {"a": FULL_BP}, a)).checks[0].verdict == "pass")
+        checks = {check.name: check for check in driver.preflight(subject.plan(1, {"a": FULL_BP}, a)).checks}
+        assert "some checks stay unknown without: list nodes; list pods" in checks["rights"].detail
+        assert checks["capacity"].verdict == "no_data"
+        assert checks["dry run"].verdict == "pass"
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+        subject.apply(subject.plan(3, {"b": FULL_BP}, replace(b, role=Role.STABLE)))
+        subject.wait(lambda seen: seen.variant("a") is None)
+        revision, found = driver.watch(after_revision=0, wait_seconds=0)
+        assert revision
+        assert [seen.endpoint for seen in found] == [subject.endpoint]
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+
+class TestAnOutage:
+    def test_of_the_api_server_is_told_and_survived(
+        self, cluster: Cluster, subject: Subject, driver: KubernetesDriver
+    ) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        driver.watch(after_revision=0, wait_seconds=0)
+        cluster.stop_server()
+        try:
+            with pytest.raises(TargetUnreachable) as unreachable:
+                driver.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b), epoch=1)
+            assert unreachable.value.is_retryable
+            _until(lambda: _watch_fails(driver))
+        finally:
+            cluster.restart_server()
+        seen = subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+        assert seen.route is not None
+        _until(lambda: _watched_weights(driver, subject.endpoint) == {"a": 5_000, "b": 5_000})
+
+    def test_a_token_that_expired_is_told_until_it_is_renewed(self, cluster: Cluster, namespace: str) -> None:
+        token = ["no-such-token"]
+        settings = settings_from({**connection(), "namespace": namespace})
+        driver = KubernetesDriver(settings, lambda: cluster.configuration(token[0]))
+        with pytest.raises(TargetUnreachable) as refused:
+            driver.observe("nobody")
+        assert refused.value.code == "token_refused"
+        token[0] = "admin-token"
+        assert driver.observe("nobody") is None
+        driver.close()
+
+
+class TestWatching:
+    def test_news_come_by_themselves_and_a_stream_that_was_cut_goes_on(
+        self, subject: Subject, driver: KubernetesDriver
+    ) -> None:
+        a = subject.variant("a")
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        revision, _ = driver.watch(after_revision=0, wait_seconds=0)
+        told = threading.Event()
+
+        def wait() -> None:
+            nonlocal revision
+            while not told.is_set():
+                revision, found = driver.watch(after_revision=revision, wait_seconds=20)
+                if any(seen.generation == 2 for seen in found):
+                    told.set()
+
+        thread = threading.Thread(target=wait, daemon=True)
+        thread.start()
+        driver.apply(subject.plan(2, {"a": FULL_BP}, replace(a, replicas=2)), epoch=1)
+        assert told.wait(60)
+        thread.join(60)
+
+
+class TestWhatTheClusterLacks:
+    def test_gpus_are_counted_before_and_named_when_no_node_takes_the_pod(
+        self, cluster: Cluster, namespace: str
+    ) -> None:
+        driver = driver_at(cluster, namespace, profile={"gpus": 1, "surge": False})
+        subject = subject_at(driver)
+        a, b = replace(subject.variant("a"), replicas=2), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        plan = subject.plan(2, {"a": FULL_BP}, a, b)
+        room = next(check for check in driver.preflight(plan).checks if check.name == "capacity")
+        assert room.detail.startswith("1 new pod, room for 0: 1 nvidia.com/gpu more are needed, 0 are free")
+        subject.driver.apply(plan, epoch=1)
+        seen = subject.wait(lambda seen: "no node takes pod" in _reason(seen, "b"))
+        assert "Insufficient nvidia.com/gpu" in _reason(seen, "b")
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+    def test_a_quota_is_counted_before_and_named_when_it_refuses(
+        self, cluster: Cluster, namespace: str, subject: Subject, driver: KubernetesDriver
+    ) -> None:
+        quota = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}
+        cluster.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
+        a = replace(subject.variant("a"), replicas=2)
+        plan = subject.plan(1, {"a": FULL_BP}, a)
+
+        def detail() -> str:
+            return next(check.detail for check in driver.preflight(plan).checks if check.name == "quota")
+
+        _until(lambda: detail() == "quota small: pods is 1; needed is 2 more than the 0 in use.")
+        subject.driver.apply(plan, epoch=1)
+        seen = subject.wait(lambda seen: "pods cannot be created" in _reason(seen, "a"))
+        assert "exceeded quota: small" in _reason(seen, "a")
+        found = seen.variant("a")
+        assert found is not None
+        assert found.state is VariantState.FAILED
+
+
+class TestReplicasAsARoute:
+    def test_a_canary_goes_to_the_end_by_the_number_of_pods(self, cluster: Cluster, namespace: str) -> None:
+        driver = driver_at(cluster, namespace, "replicas", route={"total_replicas": 4})
+        subject = subject_at(driver)
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        for generation, (share, counts) in enumerate(
+            [(0, {"a": 4, "b": 0}), (2_500, {"a": 3, "b": 1}), (5_000, {"a": 2, "b": 2}), (FULL_BP, {"a": 0, "b": 4})],
+            1,
+        ):
+            subject.apply(subject.plan(generation, {"a": FULL_BP - share, "b": share}, a, b))
+            base = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+            found = {
+                item["metadata"]["labels"]["pilothouse.io/variant"]: item["spec"]["replicas"]
+                for item in cluster.call("GET", base)["items"]
+            }
+            assert found == counts
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+
+class TestAutoscaling:
+    def test_a_number_that_an_autoscaler_chose_is_left_to_it(self, cluster: Cluster, namespace: str) -> None:
+        driver = driver_at(cluster, namespace, profile={"autoscale": {"min": 1, "max": 4}})
+        subject = subject_at(driver)
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        base = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+        name = cluster.call("GET", base)["items"][0]["metadata"]["name"]
+        kind = "application/merge-patch+json"
+        cluster.call("PATCH", f"{base}/{name}/scale", {"spec": {"replicas": 3}}, kind)
+        subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+        assert cluster.call("GET", f"{base}/{name}")["spec"]["replicas"] == 3
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+
+def _role_of(cluster: Cluster, namespace: str) -> str:
+    from apps.targets.drivers.kubernetes.access import role_text
+
+    driver = driver_at(cluster, namespace)
+    return role_text(driver.router, namespace)
+
+
+def _reason(seen: Any, key: str) -> str:
+    found = seen.variant(key)
+    return found.reason if found else ""
+
+
+def _watch_fails(driver: KubernetesDriver) -> bool:
+    try:
+        driver.watch(after_revision=0, wait_seconds=0)
+    except TargetUnreachable:
+        return True
+    return False
+
+
+def _watched_weights(driver: KubernetesDriver, endpoint: str) -> dict[str, int]:
+    try:
+        _, found = driver.watch(after_revision=0, wait_seconds=0)
+    except TargetUnreachable:
+        return {}
+    return next((dict(seen.route.weights_bp) for seen in found if seen.endpoint == endpoint and seen.route), {})
+
+
+def _until(condition: Any, seconds: float = 120.0) -> None:
+    end_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end_at, "it never came to that"
+        time.sleep(0.3)

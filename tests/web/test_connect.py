@@ -1,0 +1,150 @@
+"""Connecting a target by the form: fields by kind, every fault beside its field, and what the target said then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+
+from apps.targets.models import Target
+from tests.api.world import World
+from tests.targets.kubernetes.fake_api import FakeCluster, fake_cluster
+from tests.web.conftest import Browser
+
+PAGE = "/settings/targets/connect/"
+
+
+def kubeconfig(folder: Path) -> str:
+    document = {
+        "current-context": "prod",
+        "contexts": [{"name": "prod", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "a-very-secret-token"}}],
+    }
+    path = folder / "prod.kubeconfig"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def typed(folder: Path, **over: str) -> dict[str, str]:
+    return {
+        "kind": "kubernetes", "name": "prod", "environment": "staging", "no_traffic_policy": "hold",
+        "auth.mode": "kubeconfig", "auth.kubeconfig_file": kubeconfig(folder), "auth.context": "",
+        "namespace": "models",
+        "route.kind": "gateway", "route.gateway": "gateways/public", "route.hosts": "a.example.com, b.example.com",
+        "route.total_replicas": "10", "profile.image": "registry.example.com/{model}:{version}",
+        "profile.gpus": "1", "more": '{"node_selector": {"pool": "gpu"}}', **over,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """An API made of memory where the kubeconfig leads."""
+    with fake_cluster() as cluster:
+
+        def how(_: object) -> client.Configuration:
+            found = client.Configuration()
+            found.host, found.retries = cluster.url, False
+            return found
+
+        monkeypatch.setattr("apps.targets.drivers.kubernetes.driver.configure", how)
+        yield cluster
+
+
+def test_a_cluster_is_connected_with_its_fields_and_asked_at_once(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    ada = browser("ada")
+    html = ada.get(PAGE + "?kind=kubernetes").content.decode()
+    assert 'name="auth.kubeconfig_file"' in html
+    answer = ada.post(PAGE, typed(tmp_path))
+    assert answer.status_code == 302
+    target = Target.objects.get(name="prod")
+    assert target.connection == {
+        "auth": {"mode": "kubeconfig", "kubeconfig_file": str(tmp_path / "prod.kubeconfig")},
+        "namespace": "models",
+        "route": {"kind": "gateway", "gateway": "gateways/public", "hosts": ["a.example.com", "b.example.com"]},
+        "profile": {
+            "node_selector": {"pool": "gpu"}, "image": "registry.example.com/{model}:{version}", "gpus": 1,
+        },
+    }  # fmt: skip
+    html = ada.get("/settings/targets/").content.decode()
+    assert "prod is connected" in html
+    assert "a-very-secret-token" not in html
+
+
+def test_missing_rights_are_shown_with_the_role_to_apply(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    cluster.denied = {("patch", "httproutes")}
+    ada = browser("ada")
+    assert ada.post(PAGE, typed(tmp_path)).status_code == 302
+    html = ada.get("/settings/targets/").content.decode()
+    assert "answers, rights are missing" in html
+    assert "patch httproutes.gateway.networking.k8s.io" in html
+    assert "kind: Role" in html
+
+
+@pytest.mark.parametrize(
+    ("over", "field", "words"),
+    [
+        ({"name": "Prod!"}, "name", "not 1 to 63"),
+        ({"name": "here"}, "name", "already"),
+        ({"auth.kubeconfig_file": "/nowhere/kubeconfig"}, "auth-kubeconfig_file", "no readable file"),
+        ({"auth.kubeconfig_file": ""}, "auth-kubeconfig_file", "is required"),
+        ({"auth.context": "test"}, "auth-context", "there are: prod"),
+        ({"namespace": ""}, "namespace", "is required"),
+        ({"route.gateway": "public"}, "route-gateway", "namespace/name"),
+        ({"profile.memory": "8 gigs"}, "profile-memory", "no Kubernetes quantity"),
+        ({"profile.gpus": "many"}, "profile-gpus", "no whole number"),
+        ({"more": "{"}, "more", "no JSON"),
+        ({"more": '{"nodes": 3}'}, "more", "is not known here"),
+    ],
+)
+def test_a_fault_stands_beside_its_field_and_what_was_typed_stays(
+    world: World, browser: Browser, tmp_path: Path, over: dict[str, str], field: str, words: str
+) -> None:
+    answer = browser("ada").post(PAGE, typed(tmp_path, **over))
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert words in html
+    assert f'aria-describedby="fault-{field}"' in html
+    assert 'value="a.example.com, b.example.com"' in html
+    assert not Target.objects.filter(name="prod").exists()
+
+
+def test_a_kubeconfig_that_runs_a_program_is_refused_beside_its_field(
+    world: World, browser: Browser, tmp_path: Path
+) -> None:
+    asked = typed(tmp_path)
+    place = Path(asked["auth.kubeconfig_file"])
+    document = yaml.safe_load(place.read_text())
+    document["users"][0]["user"] = {"exec": {"command": "sign-in"}}
+    place.write_text(yaml.safe_dump(document))
+    html = browser("ada").post(PAGE, asked).content.decode()
+    assert "PILOTHOUSE_KUBECONFIG_PROGRAMS" in html
+    assert 'aria-describedby="fault-auth-kubeconfig_file"' in html
+
+
+def test_a_cluster_that_does_not_answer_is_connected_and_says_so(
+    world: World, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.targets.drivers.kubernetes.driver.PROBE_SECONDS", 0.5)
+    ada = browser("ada")
+    assert ada.post(PAGE, typed(tmp_path)).status_code == 302
+    assert "is connected but does not answer" in ada.get("/settings/targets/").content.decode()
+
+
+@pytest.mark.parametrize("kind", ["", "local", "kubernetes", "moon"])
+def test_who_may_look_only_sees_the_form_and_cannot_send_it(world: World, browser: Browser, kind: str) -> None:
+    bob: Any = browser("bob")
+    html = bob.get(f"{PAGE}?kind={kind}").content.decode()
+    if kind in {"local", "kubernetes"}:
+        assert 'disabled aria-describedby="why"' in html
+    else:
+        assert f"{PAGE}?kind=kubernetes" in html or "?kind=kubernetes" in html
+    assert bob.post(PAGE, {"kind": kind, "name": "x"}).status_code == 403
