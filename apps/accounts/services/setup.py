@@ -60,7 +60,7 @@ def first_person_create(*, token: str, username: str, password: str, request_id:
         if row is None or is_set_up():
             raise NotFound(
                 "setup_token_invalid",
-                "This link is spent or too old. `manage.py setup_link` prints a fresh one while there is no account.",
+                "This link is spent or too old; the next start of Pilothouse prints a fresh one, while nobody has one.",
             )
         actor = Actor(kind="setup", id="first-run", label="first run", request_id=request_id)
         user = account_create(actor=actor, username=username, password=password, roles=FIRST_ROLES)

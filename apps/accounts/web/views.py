@@ -76,7 +76,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
         raise NotFound(
             "setup_token_invalid",
             "This link is spent or too old. If there is an account already, sign in; "
-            "else `.venv/bin/python manage.py setup_link`, run where Pilothouse is installed, prints a fresh one.",
+            "else the next start of Pilothouse prints a fresh one.",
         )
     faults = _differ(request)
     username, password = request.POST.get("username", ""), request.POST.get("password", "")
