@@ -36,7 +36,7 @@ from apps.registry.models import (
     ModelVersion,
     PromotionRequest,
 )
-from apps.registry.selectors.search import ILike, Like
+from apps.registry.selectors.search import compared
 
 if TYPE_CHECKING:
     from apps.accounts.models import Team
@@ -57,7 +57,6 @@ SORTS: Final[Mapping[str, tuple[str, bool]]] = {
     "registered": ("created_at", False),
 }
 _GRAMMAR = re.compile(r"[=<>]|\b(?:i?like|in)\b\s*['\"(]", re.IGNORECASE)
-_LOOKUPS = {"LIKE": Like.lookup_name, "ILIKE": ILike.lookup_name}
 SHOWN: Final[Mapping[str, Q]] = {
     "": Q(),
     "ready": Q(status=VersionStatus.READY, trust=Trust.VERIFIED),
@@ -302,23 +301,9 @@ def _word(word: str) -> Q:
 
 def _clause(clause: Clause) -> Q:
     if not clause.is_tag:
-        return _compared("name", clause)
+        return compared("name", clause)
     tags = ModelTag.objects.filter(model=OuterRef("pk"), key=clause.key)
-    return Q(Exists(tags.filter(_compared("value", clause))))
-
-
-def _compared(column: str, clause: Clause) -> Q:
-    match clause.comparator:
-        case "=":
-            return Q(**{column: clause.value})
-        case "!=":
-            return ~Q(**{column: clause.value})
-        case "IN":
-            return Q(**{f"{column}__in": clause.value})
-        case "NOT IN":
-            return ~Q(**{f"{column}__in": clause.value})
-        case comparator:
-            return Q(**{f"{column}__{_LOOKUPS[comparator]}": clause.value})
+    return Q(Exists(tags.filter(compared("value", clause))))
 
 
 def _all(*parts: Q) -> Q:

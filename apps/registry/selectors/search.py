@@ -88,7 +88,7 @@ def search_models(*, actor: Actor, text: str, order_by: Sequence[str], limit: in
         elif clause.is_tag:
             found = found.filter(_tagged(ModelTag.objects.filter(model=OuterRef("pk")), clause))
         else:
-            found = found.filter(_compared("name", clause))
+            found = found.filter(compared("name", clause))
     columns = [(_MODEL_COLUMNS[one.key], one.is_ascending) for one in _with(order, Order("name", True))]
     return _page(found.filter(kind=kind), columns, limit, token, ("models", text, list(order_by)))
 
@@ -119,7 +119,7 @@ def search_versions(*, actor: Actor, text: str, order_by: Sequence[str], limit: 
         elif clause.is_tag:
             found = found.filter(_tagged(VersionTag.objects.filter(version=OuterRef("pk")), clause))
         else:
-            found = found.filter(_compared(_VERSION_COLUMNS[clause.key], clause))
+            found = found.filter(compared(_VERSION_COLUMNS[clause.key], clause))
     wanted = order or (Order("last_updated_timestamp", False),)
     wanted = _with(_with(wanted, Order("name", True)), Order("version_number", False))
     columns = [(_VERSION_COLUMNS[one.key], one.is_ascending) for one in wanted]
@@ -146,7 +146,8 @@ def _kind_asked(clause: Clause) -> ModelKind:
     return ModelKind.PROMPT if is_true == (clause.comparator == "=") else ModelKind.MODEL
 
 
-def _compared(column: str, clause: Clause) -> Q:
+def compared(column: str, clause: Clause) -> Q:
+    """The filter of a clause on a column."""
     match clause.comparator:
         case "!=":
             return ~Q(**{column: clause.value})
@@ -164,7 +165,7 @@ def _tagged(tags: QuerySet[Any], clause: Clause) -> Exists:
     if clause.comparator == "=":
         # The index holds the beginning of each value.
         tags = tags.alias(beginning=Left("value", INDEXED_VALUE)).filter(beginning=str(clause.value)[:INDEXED_VALUE])
-    return Exists(tags.filter(_compared("value", clause)))
+    return Exists(tags.filter(compared("value", clause)))
 
 
 def _page(

@@ -1,4 +1,4 @@
-"""What happened in the registry, told to webhooks: deliveries are rows, written in the transaction of their cause."""
+"""What happened in the registry, told to webhooks and to the audit log, in the transaction of its cause."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 from django.db.models import Q
 
+from apps.audit.services.record import event_record
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.services.outbox import enqueue_task
 from apps.registry.domain.words import ModelKind, WebhookStatus
-from apps.registry.models import Model, Webhook, WebhookDelivery
+from apps.registry.models import Model, ModelVersion, Webhook, WebhookDelivery
 
 _PROMPT_ENTITIES = {
     "registered_model": "prompt",
@@ -37,3 +39,15 @@ def announce(model: Model, entity: str, action: str, data: Mapping[str, Any]) ->
             webhook=webhook, entity=entity, action=action, body=body, created_at=moment, due_at=moment
         )
         enqueue_task("registry.send_webhook", delivery_id=delivery.id)
+
+
+def version_record(actor: Actor, verb: str, model: Model, version: ModelVersion, **detail: Any) -> None:
+    """The audit entry about a version; ``model`` is its own, already at hand."""
+    event_record(
+        actor=actor,
+        verb=verb,
+        subject_kind="version",
+        subject_id=version.id,
+        subject_label=f"{model.name} {version.reference}",
+        detail={"number": version.number, **detail},
+    )

@@ -8,14 +8,12 @@ because it is gone there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 
 from apps.accounts.selectors import team_get, team_list
@@ -31,6 +29,7 @@ from apps.registry.drivers.mlflow_registry import MlflowRegistry
 from apps.registry.models import ImportJob
 from apps.registry.selectors import readable_teams
 from apps.registry.services.importing_write import ModelSkipped, Written, model_import
+from apps.registry.services.locks import held_alone
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +165,7 @@ def import_due() -> int:
 
 def import_run(job_id: str) -> None:
     """Work on a job for up to RUN_SECONDS, then ring again. A repeated or late call changes nothing."""
-    with _alone(job_id) as is_mine:
+    with held_alone(_LOCK_SPACE, job_id) as is_mine:
         job = ImportJob.objects.filter(pk=job_id).first() if is_mine else None
         if job is None or job.state in {ImportState.STOPPED, ImportState.FAILED} or job.due_at > now():
             return
@@ -320,21 +319,6 @@ def _locked(job_id: str) -> ImportJob:
     if job is None:
         raise NotFound("import_unknown", f"There is no import {job_id}.")
     return job
-
-
-@contextmanager
-def _alone(job_id: str) -> Iterator[bool]:
-    """Whether nobody else works on this job now; lost with the session."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_LOCK_SPACE, job_id])
-        row = cursor.fetchone()
-    is_mine = bool(row and row[0])
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [_LOCK_SPACE, job_id])
 
 
 def _record(actor: Actor, verb: str, job: ImportJob, detail: dict[str, Any]) -> None:

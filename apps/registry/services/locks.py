@@ -1,6 +1,12 @@
-"""The row that serialises everything about one model (numbers, semvers, aliases, stages), and who may touch it."""
+"""The row that serialises everything about one model (numbers, semvers, aliases, stages), and who may touch it; and
+the lock of a session for long work outside transactions."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
 
 from apps.accounts.services.access import access_require
 from apps.kernel.actor import Actor
@@ -42,3 +48,32 @@ def model_checked(model: Model | None, name: str, actor: Actor, action: str) -> 
         raise NotFound("model_unknown", f"There is no model {name}.", extra={"model": name})
     access_require(actor, action, model.team_id)
     return model
+
+
+def version_settling(version_id: str) -> ModelVersion:
+    """The version by id (deleted or not), its model's row locked: for what becomes of its bytes, whoever asked.
+
+    Raises NotFound ``version_unknown``.
+    """
+    model_id = ModelVersion.everything.filter(pk=version_id).values_list("model_id", flat=True).first()
+    if model_id is None:
+        raise NotFound("version_unknown", f"There is no model version {version_id}.")
+    model = Model.everything.select_for_update().get(pk=model_id)
+    version = ModelVersion.everything.get(pk=version_id)
+    version.model = model
+    return version
+
+
+@contextmanager
+def held_alone(space: int, key: str) -> Iterator[bool]:
+    """Whether nobody else works on ``key`` now. Lost with the session, so a killed worker blocks nobody."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [space, key])
+        row = cursor.fetchone()
+    is_mine = bool(row and row[0])
+    try:
+        yield is_mine
+    finally:
+        if is_mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [space, key])

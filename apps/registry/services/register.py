@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import transaction
 
-from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.canonical import canonical_json
 from apps.kernel.clock import now
@@ -25,7 +24,7 @@ from apps.registry.drivers.artifacts import Artifact, read_inspected
 from apps.registry.models import Model, ModelVersion
 from apps.registry.selectors import signature_of
 from apps.registry.services.aliases import alias_move
-from apps.registry.services.announce import announce
+from apps.registry.services.announce import announce, version_record
 from apps.registry.services.catalogue import model_register
 from apps.registry.services.locks import model_allowed, model_locked
 from apps.registry.services.verify_policy import formats_judge
@@ -143,14 +142,8 @@ def artifact_read(*, actor: Actor, model_name: str, path: str | Path) -> Seen:
 def _tell(actor: Actor, model: Model, version: ModelVersion) -> None:
     told = {"name": model.name, "version": str(version.number), "source": version.source_uri, "run_id": version.run_id}
     announce(model, "model_version", "created", {**told, "tags": {}, "description": version.description})
-    event_record(
-        actor=actor,
-        verb="version.registered",
-        subject_kind="version",
-        subject_id=version.id,
-        subject_label=f"{model.name} {version.semver}",
-        detail={"number": version.number, "digest": version.artifact_digest, "source": version.source_uri},
-    )
+    told = {"digest": version.artifact_digest, "source": version.source_uri}
+    version_record(actor, "version.registered", model, version, **told)
 
 
 def _check_new(model: Model, number: Semver, artifact: Artifact) -> None:

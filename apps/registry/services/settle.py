@@ -8,16 +8,16 @@ from typing import Any
 
 from django.db import transaction
 
-from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, DomainError, NotFound, PolicyRefused
+from apps.kernel.errors import Conflict, DomainError, PolicyRefused
 from apps.registry.domain.compatibility import check_semver, proposed_semver
 from apps.registry.domain.semver import Semver
 from apps.registry.domain.signature import Signature
 from apps.registry.domain.words import Trust, VersionStatus
-from apps.registry.models import Model, ModelVersion
-from apps.registry.services.announce import announce
+from apps.registry.models import ModelVersion
+from apps.registry.services.announce import announce, version_record
+from apps.registry.services.locks import version_settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def version_settle(*, actor: Actor = SYSTEM, version_id: str, facts: Facts) -> M
     rule's sentence. Raises NotFound.
     """
     with transaction.atomic():
-        version = _locked(version_id)
+        version = version_settling(version_id)
         if version.trust == Trust.VERIFIED or version.status == VersionStatus.FAILED:
             return version
         for name in Facts.__dataclass_fields__:
@@ -64,7 +64,7 @@ def version_fail(
 ) -> ModelVersion:
     """A pending version becomes FAILED; ``message`` is what the training script prints. Raises NotFound."""
     with transaction.atomic():
-        version = _locked(version_id)
+        version = version_settling(version_id)
         if version.status != VersionStatus.PENDING:
             return version
         version.status, version.status_message, version.trust = VersionStatus.FAILED, message[:4000], trust
@@ -75,7 +75,7 @@ def version_fail(
 def version_catalogue(*, actor: Actor = SYSTEM, version_id: str, message: str = "") -> ModelVersion:
     """A pending version whose source cannot be reached from here becomes READY, unverified. Raises NotFound."""
     with transaction.atomic():
-        version = _locked(version_id)
+        version = version_settling(version_id)
         if version.status != VersionStatus.PENDING:
             return version
         version.status, version.status_message, version.trust = VersionStatus.READY, message[:4000], Trust.UNVERIFIED
@@ -116,32 +116,17 @@ def _check_wanted(known: Mapping[Semver, Signature], wanted: Semver, signature: 
         )
 
 
-def _locked(version_id: str) -> ModelVersion:
-    """The version (deleted or not), its model's row locked."""
-    model_id = ModelVersion.everything.filter(pk=version_id).values_list("model_id", flat=True).first()
-    if model_id is None:
-        raise NotFound("version_unknown", f"There is no model version {version_id}.")
-    model = Model.everything.select_for_update().get(pk=model_id)
-    version = ModelVersion.everything.get(pk=version_id)
-    version.model = model
-    return version
-
-
 def _settled(actor: Actor, version: ModelVersion, verb: str) -> None:
     version.updated_at = now()
     version.save()
     told = {"name": version.model.name, "version": str(version.number), "status": version.status.upper()}
     announce(version.model, "model_version", "status_changed", {**told, "status_message": version.status_message})
-    event_record(
-        actor=actor,
-        verb=verb,
-        subject_kind="version",
-        subject_id=version.id,
-        subject_label=f"{version.model.name} {version.reference}",
-        detail={
-            "number": version.number,
-            "digest": version.artifact_digest,
-            "trust": version.trust,
-            "message": version.status_message[:1000],
-        },
+    version_record(
+        actor,
+        verb,
+        version.model,
+        version,
+        digest=version.artifact_digest,
+        trust=version.trust,
+        message=version.status_message[:1000],
     )

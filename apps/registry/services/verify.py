@@ -7,15 +7,12 @@ next doorbell; the outcome is written once, by ``settle``, whoever comes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import structlog
 from django.conf import settings
-from django.db import connection
 from django.db.models.functions import Now
 
 from apps.kernel.errors import DomainError, InvalidInput, PolicyRefused, Unavailable
@@ -29,6 +26,7 @@ from apps.registry.drivers.store import Damaged
 from apps.registry.models import ModelVersion
 from apps.registry.services.ingest import upload_manifest, uploaded_source
 from apps.registry.services.ingest_store import artifact_store
+from apps.registry.services.locks import held_alone
 from apps.registry.services.settle import Facts, version_catalogue, version_fail, version_settle
 from apps.registry.services.sources import is_readable_here
 from apps.registry.services.verify_policy import formats_judge
@@ -93,7 +91,7 @@ def version_verify(version_id: str) -> None:
     version = ModelVersion.everything.select_related("model").filter(pk=version_id).first()
     if version is None or version.status != VersionStatus.PENDING:
         return
-    with _alone(version_id) as is_mine:
+    with held_alone(_LOCK_SPACE, version_id) as is_mine:
         if not is_mine:
             return
         attempts = int(version.inspection.get("attempts", 0)) + 1
@@ -207,18 +205,3 @@ def _described(manifest: Manifest) -> Described:
         raise InvalidInput.at("/path", "mlmodel_missing", detail)
     with artifact_store().blob_open(entry.sha256) as stream:
         return describe_mlmodel(stream.read(MAX_BYTES + 1))
-
-
-@contextmanager
-def _alone(version_id: str) -> Iterator[bool]:
-    """Whether nobody else looks at this version now. Lost with the session, so a killed worker blocks nobody."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_LOCK_SPACE, version_id])
-        row = cursor.fetchone()
-    is_mine = bool(row and row[0])
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [_LOCK_SPACE, version_id])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, DomainError, InvalidInput
 from apps.kernel.services.outbox import enqueue_task
 from apps.registry.domain.words import Trust, VersionStatus
-from apps.registry.models import Model, ModelVersion
+from apps.registry.models import ModelVersion
+from apps.registry.services.announce import version_record
 from apps.registry.services.ingest_store import is_in_store
-from apps.registry.services.locks import model_allowed
+from apps.registry.services.locks import model_allowed, version_settling
 from apps.registry.services.settle import Facts, version_settle
 from apps.registry.services.verify import artifact_examine, is_read_here
 
@@ -38,7 +38,7 @@ def version_ingest_ask(*, actor: Actor, version: ModelVersion, source: str = "")
         raise InvalidInput.at("/source", "source_foreign", detail)
     with transaction.atomic():
         enqueue_task("registry.ingest_version", version_id=version.pk, source=wanted, owner_label=actor.label)
-        _record(actor, "version.ingest_asked", version, {"source": wanted})
+        version_record(actor, "version.ingest_asked", version.model, version, source=wanted)
     return version
 
 
@@ -69,36 +69,18 @@ def version_ingest(*, version_id: str, source: str, owner_label: str) -> None:
 def _restored(version_id: str, facts: Facts) -> None:
     """The same bytes in another place: everything else of the version stays what it was."""
     with transaction.atomic():
-        version = _locked(version_id)
+        version = version_settling(version_id)
         version.storage_uri, version.trust, version.updated_at = facts.storage_uri, Trust.VERIFIED, now()
         version.format, version.inspection = facts.format, dict(facts.inspection)
         version.status_message = ""
         version.save(update_fields=["storage_uri", "trust", "updated_at", "format", "inspection", "status_message"])
-        _record(SYSTEM, "version.ingested", version, {"digest": version.artifact_digest})
+        version_record(SYSTEM, "version.ingested", version.model, version, digest=version.artifact_digest)
 
 
 def _failed(version: ModelVersion, source: str, fault: DomainError) -> None:
     with transaction.atomic():
-        row = _locked(version.pk)
+        row = version_settling(version.pk)
         row.status_message, row.updated_at = f"Ingesting failed: {fault.detail}"[:4000], now()
         row.save(update_fields=["status_message", "updated_at"])
-        _record(SYSTEM, "version.ingest_failed", row, {"source": source, "code": fault.code, "detail": fault.detail})
-
-
-def _locked(version_id: str) -> ModelVersion:
-    model_id = ModelVersion.everything.values_list("model_id", flat=True).get(pk=version_id)
-    model = Model.everything.select_for_update().get(pk=model_id)
-    version = ModelVersion.everything.get(pk=version_id)
-    version.model = model
-    return version
-
-
-def _record(actor: Actor, verb: str, version: ModelVersion, detail: dict[str, object]) -> None:
-    event_record(
-        actor=actor,
-        verb=verb,
-        subject_kind="version",
-        subject_id=version.id,
-        subject_label=f"{version.model.name} {version.reference}",
-        detail={"number": version.number, **detail},
-    )
+        told = {"source": source, "code": fault.code, "detail": fault.detail}
+        version_record(SYSTEM, "version.ingest_failed", row.model, row, **told)

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.db import transaction
 
-from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
@@ -19,7 +18,7 @@ from apps.registry.domain.semver import Semver
 from apps.registry.domain.words import Stage, Trust, VersionStatus
 from apps.registry.models import Alias, Model, ModelVersion, VersionTag
 from apps.registry.services.alias_rows import aliases_to_nowhere
-from apps.registry.services.announce import announce
+from apps.registry.services.announce import announce, version_record
 from apps.registry.services.counting import model_counted, row_insert
 from apps.registry.services.deployed import refuse_deployed
 from apps.registry.services.locks import model_locked, version_locked
@@ -90,7 +89,7 @@ def version_create(*, actor: Actor, model_name: str, entry: Entry) -> ModelVersi
         if counted.has_webhooks:
             told = {"name": model.name, "version": str(version.number), "source": entry.source, "run_id": entry.run_id}
             announce(model, "model_version", "created", {**told, "tags": kept, "description": entry.description})
-        _record(actor, "version.registered", model, version, source=entry.source, trust=str(version.trust))
+        version_record(actor, "version.registered", model, version, source=entry.source, trust=str(version.trust))
     return version
 
 
@@ -104,7 +103,7 @@ def version_describe(*, actor: Actor, model_name: str, number: int, description:
             before, version.description = version.description, description
             _touch(model, version, "description")
             announce(model, "model_version", "updated", {"name": model.name, "version": str(number)})
-            _record(actor, "version.described", model, version, before=before[:500], after=description[:500])
+            version_record(actor, "version.described", model, version, before=before[:500], after=description[:500])
     return version
 
 
@@ -121,7 +120,7 @@ def version_card_set(*, actor: Actor, model_name: str, number: int, card: str) -
             before, version.card = version.card, card
             _touch(model, version, "card")
             announce(model, "model_version", "updated", {"name": model.name, "version": str(number)})
-            _record(actor, "version.card_written", model, version, before=before[:500], after=card[:500])
+            version_record(actor, "version.card_written", model, version, before=before[:500], after=card[:500])
     return version
 
 
@@ -159,7 +158,7 @@ def version_stage(
             _touch(model, version, "stage")
             told = {"name": model.name, "version": str(number), "from_stage": before, "to_stage": stage.value}
             announce(model, "model_version", "stage_changed", told)
-            _record(actor, "version.staged", model, version, before=before, after=stage.value)
+            version_record(actor, "version.staged", model, version, before=before, after=stage.value)
     return version
 
 
@@ -185,7 +184,7 @@ def version_delete(*, actor: Actor, model_name: str, number: int) -> None:
         version.deleted_at = now()
         _touch(model, version, "deleted_at")
         announce(model, "model_version", "deleted", {"name": model.name, "version": str(number)})
-        _record(actor, "version.deleted", model, version, aliases=[alias.name for alias in held])
+        version_record(actor, "version.deleted", model, version, aliases=[alias.name for alias in held])
 
 
 def version_tag_set(*, actor: Actor, model_name: str, number: int, key: str, value: str) -> None:
@@ -198,7 +197,7 @@ def version_tag_set(*, actor: Actor, model_name: str, number: int, key: str, val
         _touch(model, version)
         told = {"name": model.name, "version": str(number), "key": key}
         announce(model, "model_version_tag", "set", {**told, "value": value})
-        _record(actor, "version.tagged", model, version, key=key, value=value[:500])
+        version_record(actor, "version.tagged", model, version, key=key, value=value[:500])
 
 
 def version_tag_remove(*, actor: Actor, model_name: str, number: int, key: str) -> None:
@@ -211,7 +210,7 @@ def version_tag_remove(*, actor: Actor, model_name: str, number: int, key: str) 
             _touch(model, version)
             told = {"name": model.name, "version": str(number), "key": key}
             announce(model, "model_version_tag", "deleted", told)
-            _record(actor, "version.untagged", model, version, key=key)
+            version_record(actor, "version.untagged", model, version, key=key)
 
 
 def _checked(entry: Entry) -> str:
@@ -257,14 +256,3 @@ def _touch(model: Model, version: ModelVersion, *fields: str) -> None:
     version.updated_at = now()
     version.save(update_fields=[*fields, "updated_at"])
     Model.objects.filter(pk=model.pk).update(updated_at=version.updated_at)
-
-
-def _record(actor: Actor, verb: str, model: Model, version: ModelVersion, **detail: Any) -> None:
-    event_record(
-        actor=actor,
-        verb=verb,
-        subject_kind="version",
-        subject_id=version.id,
-        subject_label=f"{model.name} {version.reference}",
-        detail={"number": version.number, **detail},
-    )

@@ -25,14 +25,12 @@ from apps.audit.services.record import event_record
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput, NotFound
-from apps.kernel.outbound import OutboundFault, outbound_request
+from apps.kernel.telling import Outcome, post_json
 from apps.kernel.vault import Place, open_sealed, seal, sealed_field
 from apps.registry.domain.words import DeliveryState, WebhookStatus
 from apps.registry.models import Webhook, WebhookDelivery, delivery_id
 
 WRITE = "webhook.write"
-TIMEOUT_SECONDS = 10.0
-KEPT_CHARACTERS = 4096
 MAX_ATTEMPTS = 12
 MAX_PAUSE_SECONDS = 3600
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._\-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -51,20 +49,6 @@ _ACTIONS: Mapping[str, frozenset[str]] = {
 Event = Mapping[str, str]
 
 sealed_field("registry.Webhook", "secret")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one call. ``status`` 0: no answer, and ``error`` says why; ``is_final``: repeating cannot help."""
-
-    status: int
-    body: str = ""
-    error: str = ""
-    is_final: bool = False
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,18 +174,7 @@ def _post(webhook: Webhook, delivery: str, body: Mapping[str, Any]) -> Outcome:
         secret = open_sealed(webhook.secret, _place(webhook))
         signed = hmac.new(secret.encode(), f"{delivery}.{stamp}.{text}".encode(), hashlib.sha256).digest()
         headers["X-MLflow-Signature"] = "v1," + base64.b64encode(signed).decode("ascii")
-    return _sent(webhook.url, text.encode(), headers)
-
-
-def _sent(url: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """POST; redirects are not followed. Raises nothing: the fault is the outcome."""
-    sent = {"Content-Type": "application/json", **headers}
-    try:
-        reply = outbound_request("POST", url, headers=sent, body=body, timeout_seconds=TIMEOUT_SECONDS)
-    except OutboundFault as fault:
-        return Outcome(0, "", fault.detail, is_final=not fault.is_retryable)
-    text = reply.body.decode("utf-8", "replace").replace("\0", "")[:KEPT_CHARACTERS]
-    return Outcome(reply.status, text, "" if reply.is_ok else f"answered {reply.status}", is_final=reply.status == 410)
+    return post_json(webhook.url, text.encode(), headers)
 
 
 def _column(webhook: Webhook, name: str, value: Any) -> Any:
