@@ -60,9 +60,10 @@ JOBS ?= 2
 test: dev ## All tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-SLOW ?= slow
-test-slow: dev ## Long simulations, soaks and the whole chaos matrix (about 20 minutes of it)
-	$(BIN)/python -m pytest -m "$(SLOW)" $(PYTEST_ARGS)
+SLOW ?= slow or hypothesis
+HYPOTHESIS ?= search
+test-slow: dev ## Long simulations, soaks, new examples for property tests, the whole chaos matrix (20 minutes of it)
+	$(BIN)/python -m pytest -m "$(SLOW)" --hypothesis-profile=$(HYPOTHESIS) $(PYTEST_ARGS)
 
 lint: dev ## Style, types, layers, migrations, system checks
 	$(BIN)/ruff check .

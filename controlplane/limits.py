@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 from django.conf import settings
@@ -11,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from apps.kernel.clock import now
-from apps.kernel.rate_limit import Taken, rate_limit_take
+from apps.kernel.rate_limit import Taken, address_bucket, credential_bucket, rate_limit_take
 from controlplane.problems import CONTENT_TYPE, problem
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -56,29 +55,24 @@ def limit_class(method: str, path: str) -> str:
 
 
 def principal_of(request: HttpRequest) -> str:
-    """Whose bucket: of the credential (hashed: nothing that opens a door goes to Redis), else of the address."""
+    """Whose bucket: of the credential, else of the address."""
     credential = request.headers.get("Authorization") or request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if credential:
-        return "cred:" + hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return credential_bucket(credential.encode("utf-8", "surrogateescape"))
     return address_of(request)
 
 
 def address_of(request: HttpRequest) -> str:
-    """``addr:<client address>``."""
-    return f"addr:{request.META.get('REMOTE_ADDR', '')}"
+    """The bucket of the client's address."""
+    return address_bucket(request.META.get("REMOTE_ADDR", ""))
 
 
 def refused(request: HttpRequest, taken: Taken) -> HttpResponse:
     """429, or 503 where nobody could count; problem details for programs, a page for people."""
     seconds = taken.retry_after_seconds
-    if taken.is_counted:
-        status, code, detail = (
-            429,
-            "rate_limited",
-            f"Too many requests ({taken.policy.name}); try again in {seconds} s.",
-        )
-    else:
-        status, code = 503, "limits_unavailable"
+    status, code = taken.refusal
+    detail = f"Too many requests ({taken.policy.name}); try again in {seconds} s."
+    if not taken.is_counted:
         detail = "Sign-ins cannot be counted right now, so none is accepted; try again in a moment."
     document = problem(status, code, detail, request_id=getattr(request, "request_id", ""), retryable=True)
     if request.path.startswith("/api/"):

@@ -7,14 +7,13 @@ is gone nothing waits either (apps/kernel/rate_limit.py leaves it alone for a se
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 
-from apps.kernel.rate_limit import Taken, rate_limit_take
+from apps.kernel.rate_limit import Taken, address_bucket, credential_bucket, rate_limit_take
 from apps.registry.api.mlflow.dispatch import is_mlflow
 from apps.telemetry.ingest_asgi import PREFIX as INGEST
 
@@ -87,21 +86,21 @@ def limit_class(scope: Scope) -> str | None:
 
 
 def principal_of(scope: Scope) -> str:
-    """Whose bucket: of the credential (hashed: nothing that opens a door goes to Redis), else of the address."""
+    """Whose bucket: of the credential, else of the address."""
     for name, value in scope["headers"]:
         if name == b"authorization" and value:
-            return "cred:" + hashlib.sha256(value).hexdigest()[:32]
+            return credential_bucket(value)
     return address_of(scope)
 
 
 def address_of(scope: Scope) -> str:
-    """``addr:<client address>``, as Django's middleware names it."""
-    return f"addr:{(scope.get('client') or ('',))[0]}"
+    """The bucket of the client's address."""
+    return address_bucket((scope.get("client") or ("",))[0])
 
 
 async def refuse(scope: Scope, send: Send, taken: Taken) -> None:
     """429, or 503 where nobody could count, in the words of the door that was asked."""
-    status, code = (429, "rate_limited") if taken.is_counted else (503, "limits_unavailable")
+    status, code = taken.refusal
     detail = f"Too many requests ({taken.policy.name}); try again in {taken.retry_after_seconds} s."
     if not taken.is_counted:
         detail = "Credentials cannot be counted right now, so none that is unknown is answered; try again in a moment."

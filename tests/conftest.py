@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import PurePath
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +15,11 @@ from tests.audit.flushable import django_db_setup  # noqa: F401  wraps the fixtu
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _cannot_run: Counter[str] = Counter()
+
+# The same examples every time, so that a change is judged by what it changes; `make test-slow` looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("search", derandomize=False)
+hypothesis.settings.load_profile("same")
 
 
 # Folders whose tests share something that is slow to start: with several processes they stay in one.

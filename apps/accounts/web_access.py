@@ -23,7 +23,7 @@ from django.urls import URLPattern, URLResolver
 from django_htmx.http import HttpResponseClientRedirect
 
 from apps.accounts.domain.doors import DECLARABLE, PUBLIC, SIGNED_IN
-from apps.accounts.domain.roles import who_can
+from apps.accounts.domain.roles import look_only, who_can
 from apps.accounts.services.access import access_allows, access_require, actor_of
 from apps.accounts.services.step_up import CONFIRM_URL, step_up_is_fresh
 from apps.kernel.actor import Actor
@@ -78,8 +78,7 @@ def why_not(request: HttpRequest, action: str) -> str:
     """Who can do ``action``, for a button that this person may not press; empty when they may."""
     if allows(request, action):
         return ""
-    roles = [role.value for role in who_can(action)]
-    return f"You may look, not do this. It needs the role {' or '.join(roles)}; an admin can give it."
+    return look_only(who_can(action))
 
 
 def step_up(view: View) -> View:

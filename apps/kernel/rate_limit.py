@@ -7,6 +7,7 @@ counter). Limits are ``PILOTHOUSE_LIMITS="read=5000/20000,auth=5/100"``: tokens 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ class Taken:
     retry_after_seconds: int
     is_counted: bool = True
 
+    @property
+    def refusal(self) -> tuple[int, str]:
+        """(HTTP status, problem code) of a call that was not allowed."""
+        return (429, "rate_limited") if self.is_counted else (503, "limits_unavailable")
+
     def headers(self) -> dict[str, str]:
         """``RateLimit-Policy`` and ``RateLimit`` (IETF draft-ietf-httpapi-ratelimit-headers), and ``Retry-After``."""
         policy, found = self.policy, {}
@@ -81,6 +87,16 @@ class Taken:
         if not self.is_allowed:
             found["Retry-After"] = str(self.retry_after_seconds)
         return found
+
+
+def credential_bucket(credential: bytes) -> str:
+    """Whose bucket: of what was presented, hashed, because nothing that opens a door goes to Redis."""
+    return "cred:" + hashlib.sha256(credential).hexdigest()[:32]
+
+
+def address_bucket(address: str) -> str:
+    """Whose bucket where nothing was presented, or what was presented was refused."""
+    return f"addr:{address}"
 
 
 def rate_limit_take(name: str, principal: str, cost: int = 1) -> Taken:

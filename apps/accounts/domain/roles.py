@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
@@ -62,6 +63,12 @@ def actions_of(roles: frozenset[Role]) -> frozenset[str]:
 def who_can(action: str) -> list[Role]:
     """The roles that may do ``action``, for the sentence on a disabled button."""
     return [role for role in Role if action in ACTIONS[role]]
+
+
+def look_only(roles: Iterable[str], where: str = "", people: Sequence[str] = ()) -> str:
+    """The sentence beside a button that cannot be pressed; ``where`` begins with a space."""
+    who = f" {', '.join(people)} can do it." if people else ""
+    return f"You may look, not do this. It needs the role {' or '.join(roles)}{where}; an admin can give it.{who}"
 
 
 def read_action_of(action: str) -> str:

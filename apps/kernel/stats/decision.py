@@ -121,8 +121,9 @@ def _keep_running(plan: DecisionPlan, progress: Progress, waiting: list[str], in
     units = max(plan.planned_total - progress.units, 0)
     days: int | None = max(plan.minimum_days - progress.days, 0)
     if units > 0:
-        pace = progress.units_per_day
-        days = max(days or 0, math.ceil(round(units / pace, 9))) if pace > 0.0 else None
+        # A pace so small that the quotient is infinite is none: no date can be named.
+        needed = units / progress.units_per_day if progress.units_per_day > 0.0 else math.inf
+        days = max(days or 0, math.ceil(round(needed, 9))) if math.isfinite(needed) else None
     left = f"{units:,} units left, " + ("none are coming" if days is None else f"about {days} days")
     return Decision(DecisionKind.KEEP_RUNNING, (left, *waiting), units, days, inputs)
 

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from apps.accounts.domain.roles import who_can
+from apps.accounts.domain.roles import look_only, who_can
 from apps.accounts.services.access import access_allows, access_require
 from apps.accounts.web_access import actor_of_request
 from apps.kernel.errors import Conflict, DomainError, InvalidInput, PolicyRefused
@@ -28,9 +28,7 @@ def why_not_here(request: HttpRequest, action: str, model: Model) -> str:
     """Why this person may not; "" when they may. Reads ``model.team``."""
     if access_allows(actor_of_request(request), action, model.team_id):
         return ""
-    roles = [role.value for role in who_can(action)]
-    named = " or ".join(roles)
-    return f"You may look, not do this. It needs the role {named} in the team {model.team.slug}; an admin can give it."
+    return look_only(who_can(action), f" in the team {model.team.slug}")
 
 
 def attempt(request: HttpRequest, do: Callable[[], object], *, done: str, then: str, refused: Refused) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from apps.accounts.domain.roles import look_only
 from apps.accounts.services.access import access_allows, access_require
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.errors import Forbidden, NotFound
@@ -44,6 +45,4 @@ def why_not_at(actor: Actor, action: str, endpoint: Endpoint) -> str:
 
 def why_not(refused: Forbidden, where: str = "") -> str:
     """A refusal as the sentence beside a button that cannot be pressed."""
-    roles, people = refused.extra["roles"], refused.extra["people"]
-    who = f" {', '.join(people)} can do it." if people else ""
-    return f"You may look, not do this. It needs the role {' or '.join(roles)}{where}; an admin can give it.{who}"
+    return look_only(refused.extra["roles"], where, refused.extra["people"])

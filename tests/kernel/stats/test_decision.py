@@ -78,6 +78,11 @@ def test_without_traffic_no_date_is_promised() -> None:
     assert (decision.days_left, decision.reasons[0]) == (None, "20,828 units left, none are coming")
 
 
+def test_a_pace_too_small_to_divide_by_is_none() -> None:
+    decision = decide(PLAN, UNSURE, (SAFE,), (), replace(EARLY, units_per_day=5e-324))
+    assert (decision.days_left, decision.reasons[0]) == (None, "20,828 units left, none are coming")
+
+
 def test_the_hash_is_of_all_inputs_and_of_nothing_else() -> None:
     def digest(*changes: object) -> str:
         return decide(PLAN, UNSURE, (SAFE,), (), EARLY).inputs_hash if not changes else decide(*changes).inputs_hash  # type: ignore[arg-type]
