@@ -44,7 +44,7 @@ endef
 runtime:
 	$(call install,runtime)
 
-dev:
+dev: ## The virtual environment with everything the tests and checks need
 	$(call install,dev)
 
 # --- running -----------------------------------------------------------------------------------------------------

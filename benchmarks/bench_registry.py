@@ -2,6 +2,8 @@
 
 1,000 models with 10 versions each in both; one and eight keep-alive clients; ours checks an API key on every request,
 theirs is open. Both run all the time and are called in turn; the ratio of neighbouring rounds is what counts.
+
+``--scale`` instead: our own queries at 1,000 and at 100,000 versions (bench_registry_scale.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import bench_registry_scale
 import harness
 import psycopg
 import uvloop
@@ -37,8 +40,10 @@ from registry_servers import (
     written_name,
 )
 
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-SECONDS = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
+IS_SCALE = "--scale" in sys.argv[1:]
+_NUMBERS = [one for one in sys.argv[1:] if not one.startswith("--")]
+ROUNDS = int(_NUMBERS[0]) if _NUMBERS else 3
+SECONDS = float(_NUMBERS[1]) if len(_NUMBERS) > 1 else 5.0
 CLIENTS = (1, 8)
 WORKERS = 2
 TARGETS = {"alias": 3.0, "versions": 3.0, "search": 10.0, "create": 2.0}
@@ -202,4 +207,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench_registry_scale.main() if IS_SCALE else main())

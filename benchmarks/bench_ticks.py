@@ -152,7 +152,7 @@ def due(count: int) -> int:
     at = now()
     Rollout.objects.update(due_at=at + timedelta(hours=1))
     chosen = list(Rollout.objects.order_by("created_at", "pk").values_list("pk", flat=True)[:count])
-    Rollout.objects.filter(pk__in=chosen).update(due_at=at - timedelta(seconds=1))
+    Rollout.objects.filter(pk__in=chosen).update(due_at=at - timedelta(seconds=1), was_due_at=None)
     still = Rollout.objects.filter(pk__in=chosen, phase="baking", weight_bp=500).order_by("?")
     moving = list(still.values_list("pk", flat=True)[: round(count * MOVING)])
     Rollout.objects.filter(pk__in=moving).update(

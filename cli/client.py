@@ -48,6 +48,12 @@ class Client:
         """Repeated only when it surely never arrived."""
         return self._send("PUT", path, query, body, {}, is_repeatable=False)
 
+    def patch(
+        self, *path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None, **query: Any
+    ) -> dict[str, Any]:
+        """Repeated only when it surely never arrived: a renamed thing is not found under its old name."""
+        return self._send("PATCH", path, query, body, dict(headers or {}), is_repeatable=False)
+
     def delete(self, *path: str, headers: Mapping[str, str] | None = None, **query: Any) -> dict[str, Any]:
         """Removing what an earlier attempt has removed already is a success."""
         return self._send("DELETE", path, query, None, dict(headers or {}))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import audit, importing, keys, places, registry, rollout
+from cli import admin, audit, importing, keys, places, registry_changes, rollout, webhooks
 from cli.client import Client, read_token
 from cli.exits import CliError
 from cli.output import Format, say
@@ -24,14 +24,18 @@ cli = typer.Typer(
 )
 cli.add_typer(rollout.commands, name="rollout", help="Plan, start, follow and steer rollouts.")
 cli.add_typer(rollout.commands, name="rollouts", hidden=True)
-cli.add_typer(registry.models, name="models")
-cli.add_typer(registry.versions, name="versions", help="Model versions: list, show, compare, register.")
-cli.add_typer(registry.aliases, name="aliases", help="Aliases of versions, such as champion.")
+cli.add_typer(registry_changes.models, name="models")
+cli.add_typer(registry_changes.models, name="model", hidden=True)
+cli.add_typer(registry_changes.versions, name="versions", help="Model versions: look, compare, register, tag, delete.")
+cli.add_typer(registry_changes.aliases, name="aliases", help="Aliases of versions, such as champion.")
 cli.add_typer(places.endpoints, name="endpoints")
 cli.add_typer(places.targets, name="targets")
 cli.add_typer(places.freezes, name="freezes")
 cli.add_typer(keys.tokens, name="tokens")
+cli.add_typer(webhooks.commands, name="webhook")
+cli.add_typer(webhooks.commands, name="webhooks", hidden=True)
 cli.add_typer(audit.commands, name="audit", help="The audit log: check an export offline, fetch one, look.")
+cli.add_typer(admin.commands, name="admin")
 cli.command("whoami")(keys.whoami)
 cli.command("import")(importing.import_registry)
 

@@ -18,6 +18,8 @@ aliases = typer.Typer(no_args_is_help=True)
 Output = Annotated[Format | None, typer.Option("-o", "--output", help="How results are printed.")]
 Key = Annotated[str | None, typer.Option(help="For a CI job that may run twice.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
+Find = Annotated[str | None, typer.Option("--filter", help="For example: name LIKE 'late-%' AND tags.owner = 'risk'.")]
+OrderBy = Annotated[str | None, typer.Option(help="For example: last_updated_timestamp DESC.")]
 Model = Annotated[str, typer.Argument(help="The model's name.")]
 Version = Annotated[str, typer.Argument(help="major.minor.patch, a number, or an alias.")]
 
@@ -26,14 +28,14 @@ Version = Annotated[str, typer.Argument(help="major.minor.patch, a number, or an
 def models_default(context: typer.Context, output: Output = None) -> None:
     """Models; without a command, their list."""
     if context.invoked_subcommand is None:
-        model_list(context, output)
+        model_list(context, output=output)
 
 
 @models.command("list")
-def model_list(context: typer.Context, output: Output = None) -> None:
+def model_list(context: typer.Context, find: Find = None, order_by: OrderBy = None, output: Output = None) -> None:
     """List models with their newest version and aliases."""
     session = session_of(context, output)
-    found = list(session.client.pages("models"))
+    found = list(session.client.pages("models", filter=find, order_by=order_by))
     rows = [
         (one["name"], one["latest_version"], one["version_count"], [f"{k}={v}" for k, v in one["aliases"].items()])
         for one in found
@@ -53,12 +55,21 @@ def model_create(
 
 
 @versions.command("list")
-def version_list(context: typer.Context, model: Model, output: Output = None) -> None:
-    """List the versions of a model, newest registration first."""
+def version_list(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(help="The model's name; without one, versions of every model.")] = None,
+    find: Find = None,
+    order_by: OrderBy = None,
+    output: Output = None,
+) -> None:
+    """List the versions of a model, newest registration first, or those that a filter finds."""
     session = session_of(context, output)
-    found = list(session.client.pages("models", model, "versions"))
-    rows = [(one["version"], one["number"], one["status"], one["aliases"], one["created_at"]) for one in found]
-    session.show(found, lambda: show_rows(("version", "number", "status", "aliases", "registered"), rows))
+    place = ("models", model, "versions") if model else ("versions",)
+    found = list(session.client.pages(*place, filter=find, order_by=order_by))
+    columns = ("version", "number", "status", "aliases", "created_at")
+    rows = [(*(() if model else (one["model"],)), *(one[name] for name in columns)) for one in found]
+    heads = ("version", "number", "status", "aliases", "registered")
+    session.show(found, lambda: show_rows(heads if model else ("model", *heads), rows))
 
 
 @versions.command("show")
@@ -132,7 +143,8 @@ def alias_move(
 
 def _show_version(found: dict[str, Any]) -> None:
     names = ("model", "version", "number", "status", "status_message", "flavor", "artifact_digest", "source_uri")
-    show_facts({name: found[name] for name in (*names, "aliases", "description", "created_at", "created_by")})
+    facts = {name: found[name] for name in (*names, "aliases", "description", "created_at", "created_by")}
+    show_facts({**facts, "tags": [f"{key}={value}" for key, value in found["tags"].items()]})
 
 
 def read_json(path: Path) -> Any:

@@ -18,6 +18,7 @@ from django.urls import path  # noqa: E402
 
 from apps.registry.api.mlflow.asgi import MlflowApp  # noqa: E402
 from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
+from controlplane.https_asgi import HttpsApp  # noqa: E402
 from controlplane.limits_asgi import LimitApp  # noqa: E402
 from controlplane.live_consumer import LiveConsumer  # noqa: E402
 
@@ -30,4 +31,5 @@ _routed = ProtocolTypeRouter(
     }
 )
 
-application = LimitApp(IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN))
+_limited = LimitApp(IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN))
+application = HttpsApp(_limited) if settings.SESSION_COOKIE_SECURE else _limited

@@ -47,6 +47,7 @@ SETTINGS = (
     ("accounts:people", "People", "/people/", "member.read"),
     ("accounts:teams", "Teams", "/teams/", "member.read"),
     ("accounts:trusts", "CI trusts", "/trusts/", "member.read"),
+    ("alerts:list", "Webhooks", "/settings/webhooks/", "webhook.write"),
     ("accounts:explain", "What may X do?", "/access/", "member.read"),
 )
 THEMES = frozenset({"light", "dark"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -14,21 +14,21 @@ from django.views.decorators.http import conditional_page
 from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.actor import Actor
-from apps.kernel.clock import now
 from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import rollout_list
+from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
 from apps.rollouts.web.measures import Measured, measure_many
 from apps.rollouts.web.offers import offers_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
+from apps.targets.services.scope import why_not_at
 from apps.targets.web.health import Health, health_of
 from controlplane.context import waiting_for
 from controlplane.templatetags.words import state_of
 
 WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
-FAILED_SHOWN_SECONDS = 3600
+MAX_WENT_BACK = 20
 MAX_ENDPOINTS = 200
 
 
@@ -44,7 +44,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that waits for a person: shape and word, sentence, and where to go."""
+    """Something that waits for a person: shape and word, sentence, and where to go. ``acknowledge``: the rollout that
+    they may say they know of, "" where there is none or they may not."""
 
     state: str
     word: str
@@ -53,6 +54,7 @@ class Need:
     url_name: str
     url_arg: str
     action: str
+    acknowledge: str = ""
 
 
 @declares("fleet.read")
@@ -139,11 +141,9 @@ def _needs(actor: Actor, lines: list[Line]) -> list[Need]:
             needs.append(_engine_need(line.rollout))
         elif line.rollout is not None and line.rollout.phase in WAITS:
             needs.append(_need_of(line.rollout, "Decide" if line.rollout.phase != Phase.ROLLING_BACK else "Watch"))
-    since = now().timestamp() - FAILED_SHOWN_SECONDS
-    ended = rollout_list(phase=f"{Phase.FAILED},{Phase.ROLLED_BACK}", actor=actor).filter(endpoint__removed_at=None)
-    for rollout in ended.order_by("-finished_at")[:5]:
-        if rollout.finished_at is not None and rollout.finished_at.timestamp() >= since:
-            needs.append(_need_of(rollout, "See why"))  # noqa: PERF401 - one rule for the whole list reads better
+    for rollout in rollouts_unacknowledged(actor)[:MAX_WENT_BACK]:
+        is_theirs = not why_not_at(actor, "rollout.acknowledge", rollout.endpoint)
+        needs.append(replace(_need_of(rollout, "See why"), acknowledge=rollout.pk if is_theirs else ""))
     return needs
 
 

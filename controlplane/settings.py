@@ -101,6 +101,9 @@ SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600  # the absolute end; see PILOTHOUSE_SESSION_IDLE_SECONDS for the quiet one
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.is_https
 SECURE_HSTS_SECONDS = 31_536_000 if ENV.is_https else 0
+# Sending http to https is the proxy's (probes and agents stay inside by http); whether the operator's other subdomains
+# have to follow, and whether browsers ship with the name, is not this program's to say.
+SILENCED_SYSTEM_CHECKS = ["security.W008", "security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include("apps.accounts.web.allauth_urls")),
     path("models/", include("apps.registry.web.urls")),
     path("endpoints/", include("apps.targets.web.urls")),
+    path("settings/webhooks/", include("apps.alerts.web.urls")),
     path("settings/", include("apps.targets.web.settings_urls")),
     path("rollouts/", include("apps.rollouts.web.urls")),
     path("reviews/", include("apps.reviews.web.urls")),

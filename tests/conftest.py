@@ -17,8 +17,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _cannot_run: Counter[str] = Counter()
 
 # The same examples every time, so that a change is judged by what it changes; `make test-slow` looks for new ones.
-hypothesis.settings.register_profile("same", derandomize=True)
-hypothesis.settings.register_profile("search", derandomize=False)
+# No deadlines and no complaint that drawing is slow: both measure what else the machine does.
+for name, is_same in (("same", True), ("search", False)):
+    hypothesis.settings.register_profile(
+        name, derandomize=is_same, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
 hypothesis.settings.load_profile("same")
 
 

@@ -15,6 +15,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "alerts-collect": {"task": "alerts.collect", "schedule": 2.0, "options": {"expires": 5}},
     "alerts-look": {"task": "alerts.look", "schedule": 15.0, "options": {"expires": 15}},
     "alerts-send": {"task": "alerts.send_due", "schedule": 10.0, "options": {"expires": 10}},
+    "alerts-prune": {"task": "alerts.prune", "schedule": 3600.0, "options": {"expires": 3000}},
     "audit-checkpoint": {"task": "audit.checkpoint", "schedule": 30.0, "options": {"expires": 30}},
     "audit-ship": {"task": "audit.ship", "schedule": 30.0, "options": {"expires": 30}},
     "reviews-expire": {"task": "reviews.expire", "schedule": 10.0, "options": {"expires": 10}},

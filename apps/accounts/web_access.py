@@ -10,6 +10,7 @@ Forbidden, which ``DomainErrorMiddleware`` renders. Put it on the outside: ``pat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, cast
@@ -27,7 +28,13 @@ from apps.accounts.domain.roles import look_only, who_can
 from apps.accounts.services.access import access_allows, access_require, actor_of
 from apps.accounts.services.step_up import CONFIRM_URL, step_up_is_fresh
 from apps.kernel.actor import Actor
+from apps.kernel.clock import now
 
+KEPT = "form_kept"
+KEPT_SECONDS = 600
+KEPT_FIELDS, KEPT_LENGTH = 200, 64_000
+_SECRET = re.compile(r"passw|secret|token|credential|identity|otp|authorization|private|api_?key", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"\s*(plh_|eyJ[\w-]+\.|-----BEGIN )")
 View = Callable[..., HttpResponseBase]
 Declared = str | Mapping[str, str]
 
@@ -84,22 +91,63 @@ def why_not(request: HttpRequest, action: str) -> str:
 def step_up(view: View) -> View:
     """For what is dangerous: a signed-in person whose last proof is old confirms first, and comes back.
 
-    Inside ``@declares``. A fragment is told to take the whole page there; a POST is done again by the person.
+    Inside ``@declares``. A fragment is told to take the whole page there. What was filled in into a form is kept in the
+    session meanwhile and sent by one more click of the person (``form_keep``); nothing of it is done before.
     """
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if step_up_is_fresh(request):
+            if request.method == "POST":
+                request.session.pop(KEPT, None)  # sent now, or overtaken by another one
             return view(request, *args, **kwargs)
         page = urlsplit(request.headers.get("HX-Current-URL", request.headers.get("Referer", "")))
         back = request.get_full_path() if request.method == "GET" else page.path or resolve_url("fleet")
+        is_fragment = request.headers.get("HX-Request") == "true"
+        if request.method == "POST" and not is_fragment and form_keep(request, back):
+            back = resolve_url("accounts:go_on")
         address = f"{CONFIRM_URL}?{urlencode({'next': back})}"
-        if request.headers.get("HX-Request") == "true":
+        if is_fragment:
             answer: HttpResponse = HttpResponseClientRedirect(address)
             return answer
         return HttpResponseRedirect(address)
 
     return guarded
+
+
+def form_keep(request: HttpRequest, back: str) -> bool:
+    """Keep a form that was sent too late for its proof, in the session and for a few minutes; False for one with files
+    or of an unusual size. ``back`` is the page it stands on.
+
+    It came through the check of its CSRF token, and is sent again with a new one. A session lies in the database, so
+    secrets are left out: by their names, and whatever looks like a key in another field.
+    """
+    rows = [(name, value) for name, values in request.POST.lists() for value in map(str, values)]
+    if request.FILES or len(rows) > KEPT_FIELDS or sum(len(name) + len(value) for name, value in rows) > KEPT_LENGTH:
+        request.session.pop(KEPT, None)
+        return False
+    rows = [row for row in rows if row[0] != "csrfmiddlewaretoken"]
+    secret = {name for name, value in rows if _SECRET.search(name) or _SECRET_TEXT.match(value)}
+    request.session[KEPT] = {
+        "path": request.path,
+        "back": back,
+        "fields": [list(row) for row in rows if row[0] not in secret],
+        "left_out": sorted(secret),
+        "user": str(request.user.pk),
+        "at": now().timestamp(),
+    }
+    return True
+
+
+def form_kept(request: HttpRequest) -> dict[str, Any] | None:
+    """The form that waits in this session for this person, None for none or one that is too old."""
+    kept = request.session.get(KEPT)
+    if not isinstance(kept, dict):
+        return None
+    if kept["user"] != str(request.user.pk) or now().timestamp() - kept["at"] > KEPT_SECONDS:
+        del request.session[KEPT]
+        return None
+    return kept
 
 
 def undeclared_doors(patterns: list[URLPattern | URLResolver]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from collections.abc import Iterable
+
+from django.db.models import Count, QuerySet
 
 from apps.accounts.services.access import scope_q
 from apps.alerts.domain.states import DeliveryState
@@ -31,6 +33,21 @@ def subscription_get(actor: Actor, subscription_id: str) -> Subscription:
 def delivery_list(subscription: Subscription) -> QuerySet[Delivery]:
     """Its messages, by id, which grows with time."""
     return Delivery.objects.filter(subscription=subscription)
+
+
+def deliveries_count(subscriptions: Iterable[Subscription]) -> dict[str, dict[str, int]]:
+    """How many messages are in which state, by subscription id; states without any are left out."""
+    rows = Delivery.objects.filter(subscription__in=list(subscriptions)).order_by()
+    found: dict[str, dict[str, int]] = {}
+    for hook, state, count in rows.values_list("subscription_id", "state").annotate(count=Count("pk")):
+        found.setdefault(hook, {})[state] = count
+    return found
+
+
+def deliveries_newest(subscriptions: Iterable[Subscription]) -> dict[str, Delivery]:
+    """The newest message of each, by subscription id."""
+    rows = Delivery.objects.filter(subscription__in=list(subscriptions)).order_by("subscription_id", "-id")
+    return {row.subscription_id: row for row in rows.distinct("subscription_id")}
 
 
 def deliveries_due(limit: int = 100) -> list[str]:

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from apps.alerts.selectors import deliveries_due
 from apps.alerts.services.fan_out import endpoints_look, events_collect
-from apps.alerts.services.send import delivery_send
+from apps.alerts.services.send import deliveries_prune, delivery_send
 
 
 @shared_task(name="alerts.collect")  # type: ignore[untyped-decorator]
@@ -31,3 +31,9 @@ def send(delivery_id: str) -> str | None:
 def send_due() -> int:
     """Every ten seconds: attempts whose time has come."""
     return sum(delivery_send(delivery) is not None for delivery in deliveries_due(20))
+
+
+@shared_task(name="alerts.prune")  # type: ignore[untyped-decorator]
+def prune() -> int:
+    """Every hour: messages that were settled long ago go."""
+    return deliveries_prune()

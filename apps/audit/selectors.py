@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery
 
 from apps.audit.domain.chain import GENESIS, entry_hash
+from apps.audit.domain.told import Story
 from apps.audit.models import ChainState, Checkpoint, CheckpointKey, Delivery, Event
 from apps.kernel.errors import NotFound
 
@@ -79,6 +81,27 @@ def events_of(subject_kind: str, subject_id: str, *, limit: int = 100) -> list[E
 def events_count_since(subject_kind: str, subject_id: str, verb: str, since: datetime) -> int:
     """How often ``verb`` happened to one subject after ``since``."""
     return Event.objects.filter(subject_kind=subject_kind, subject_id=subject_id, verb=verb, at__gt=since).count()
+
+
+def stories_of(events: Iterable[Event]) -> dict[int, Story]:
+    """What the log says of the rollouts of ``events`` before each of them, by number of the entry; two queries."""
+    asked = {event.seq: event.subject_id for event in events if event.verb == "rollout.transitioned"}
+    if not asked:
+        return {}
+    told = Event.objects.filter(subject_kind="rollout")
+    begun = dict(
+        told.filter(subject_id__in=set(asked.values()), verb="rollout.created").values_list("subject_id", "detail")
+    )
+    earlier = told.filter(
+        subject_id=OuterRef("subject_id"), verb="rollout.transitioned", seq__lt=OuterRef("seq")
+    ).order_by("-seq")
+    weights = Event.objects.filter(seq__in=asked).annotate(was=Subquery(earlier.values("detail__weight_bp")[:1]))
+    found = {}
+    for seq, was in weights.values_list("seq", "was"):
+        plan = begun.get(asked[seq]) or {}
+        weight_bp = was if isinstance(was, int) else 0  # no entry before the first: it had no traffic
+        found[seq] = Story(str(plan.get("from") or ""), str(plan.get("to") or ""), weight_bp)
+    return found
 
 
 def events_after(seq: int, up_to: int, filters: Filters | None = None) -> list[Event]:

@@ -29,7 +29,11 @@ class Rollout(models.Model):
     next good look clears them. ``asked`` is an abort or rollback that came meanwhile, ``{"command", "by", "reason"}``:
     the first good look carries it out.
 
+    ``due_at``: when the next look is due; ``was_due_at``: when the look that was claimed last had been due, or an
+    earlier one where nobody has told yet of the gap since (``services/claim.py``).
+
     ``starters`` are the ids of the people behind whoever started it: none of them may approve its steps.
+    ``acknowledged_at`` and ``acknowledged_by``: a person has seen that it went back; until then it needs somebody.
     ``promotion_id`` names the registry's request for a protected alias that this rollout brings; "" for none.
     """
 
@@ -63,9 +67,12 @@ class Rollout(models.Model):
     phase_started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=Now())
+    was_due_at = models.DateTimeField(null=True, blank=True)
     look_failed_at = models.DateTimeField(null=True, blank=True)
     look_error = models.TextField(default="", blank=True)
     asked = models.JSONField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=200, default="", blank=True)
 
     class Meta:
         constraints: ClassVar = [

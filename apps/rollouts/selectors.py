@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from apps.accounts.domain.roles import who_can
 from apps.accounts.services.access import scope_q
@@ -29,6 +29,8 @@ RELATED = (
 PLACE = {"team": "endpoint__team", "environment": "endpoint__target__environment"}
 """Lookups from a rollout to where rights hold."""
 _ACTIVE = [phase.value for phase in ACTIVE]
+WENT_BACK = frozenset({Phase.ROLLED_BACK, Phase.FAILED, Phase.ABORTED})
+"""Ends that need somebody: what was to be delivered is not. A superseded one has its successor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,18 @@ def active_of(endpoint_id: str) -> Rollout | None:
     return next(iter([*moving, *found]), None)
 
 
+def rollouts_unacknowledged(actor: Actor | None = None) -> QuerySet[Rollout]:
+    """Rollouts that went back and need somebody, the newest end first, one query: nobody has acknowledged them, their
+    endpoint is there, and no newer rollout of it has begun."""
+    newer = Rollout.objects.filter(
+        endpoint_id=OuterRef("endpoint_id"), created_at__gt=OuterRef("created_at"), started_at__isnull=False
+    )
+    found = rollout_list(actor, phase=",".join(sorted(WENT_BACK))).filter(
+        ~Exists(newer), acknowledged_at=None, endpoint__removed_at=None
+    )
+    return found.order_by("-finished_at", "-pk")
+
+
 def review_of(rollout: Rollout) -> str:
     """The id of the review that the rollout waits for; "" where it waits for none."""
     return str(rollout.memo.get("review_id", "")) if rollout.phase == Phase.WAITING else ""
@@ -114,7 +128,17 @@ def allowed_commands(rollout: Rollout) -> list[AllowedCommand]:
             refusal = None  # starts a rollout back to the version before
         found.append(_allowed(command.value, refusal.detail if refusal else ""))
     reason = "" if rollout.phase not in {*_ACTIVE, Phase.PROMOTED.value} else f"Nothing to retry while {rollout.phase}."
-    return [*found, _allowed("retry", reason)]
+    return [*found, _allowed("retry", reason), _allowed("acknowledge", _acknowledged(rollout))]
+
+
+def _acknowledged(rollout: Rollout) -> str:
+    """Why there is nothing to acknowledge; "" when there is."""
+    if rollout.phase not in WENT_BACK:
+        return f"Nothing to acknowledge while {rollout.phase}."
+    if rollout.acknowledged_at is None:
+        return ""
+    by = rollout.acknowledged_by
+    return f"Acknowledged by {by}." if by else "It ended before acknowledgements were kept."
 
 
 def engine_fault(rollout: Rollout) -> Finding | None:

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError
+from apps.registry.web.shown import called
 from apps.rollouts.web import story
 from apps.telemetry.web import charts
 from controlplane.problems import problem_of
@@ -25,6 +26,7 @@ from controlplane.templatetags import drawing, words
 
 register = template.Library()
 
+register.filter("called", called)
 register.filter("latency", words.latency)
 register.filter("duration", words.duration)
 register.filter("size", words.size)

@@ -132,7 +132,7 @@ def test_a_key_is_made_only_by_whoever_proved_lately_who_they_are() -> None:
     wanted = {"label": "ci", "roles": ["engineer"], "days": "30"}
     with set_clock(lambda: start + timedelta(minutes=10)):
         answer = client.post("/account/keys/", wanted, headers={"Referer": "http://testserver/account/"})
-        assert answer.headers["Location"] == "/account/confirm/?next=%2Faccount%2F"
+        assert answer.headers["Location"] == "/account/confirm/?next=%2Faccount%2Fgo-on"
         api = client.post("/api/v1/tokens", {"label": "ci", "roles": ["engineer"]}, content_type="application/json")
         assert (api.status_code, api.json()["code"], api.json()["confirm_url"]) == (
             403,

@@ -125,7 +125,22 @@ ROWS: dict[str, Row] = {
     "model_list": Row("get", "models", 200),
     "model_create": Row("post", "models", 201, {"name": "another"}),
     "model_get": Row("get", MODEL, 200, place="team"),
+    "model_change": Row("patch", MODEL, 200, {"description": "x"}, place="team", headers={"If-Match": "*"}),
+    "model_delete": Row(
+        "delete", MODEL + "?reason=over", 422, place="team", headers={"If-Match": "*"}  # an endpoint runs it
+    ),
+    "model_tag_set": Row("put", MODEL + "/tags/owner", 200, {"value": "risk"}, place="team"),
+    "model_tag_remove": Row("delete", MODEL + "/tags/owner", 204, place="team"),
     "version_list": Row("get", MODEL + "/versions", 200, place="team"),
+    "version_search": Row("get", "versions?filter=version_number%20%3E%201", 200),
+    "version_change": Row("patch", VERSION, 200, {"description": "x"}, place="team", headers={"If-Match": "*"}),
+    "version_delete": Row(
+        "delete", VERSION + "?reason=over", 422, place="team", headers={"If-Match": "*"}  # an endpoint runs it
+    ),
+    "version_stage": Row("put", VERSION + "/stage", 200, {"stage": "staging"}, place="team"),
+    "version_tag_set": Row("put", VERSION + "/tags/a/b", 200, {"value": ""}, place="team"),
+    "version_tag_remove": Row("delete", VERSION + "/tags/a/b", 204, place="team"),
+    "alias_remove": Row("delete", MODEL + "/aliases/newest", 204, place="team"),
     "version_register": Row(
         "post", MODEL + "/versions", 201, {"version": "1.2.0", "path": "{artifact}"}, place="team"
     ),
@@ -162,6 +177,7 @@ ROWS: dict[str, Row] = {
     "webhook_update": Row("patch", HOOKS, 200, {"state": "paused"}, place="team", headers={"If-Match": "*"}),
     "webhook_delete": Row("delete", HOOKS, 204, place="team", headers={"If-Match": "*"}),
     "webhook_rotate": Row("post", HOOKS + "/rotate", 201, place="team"),
+    "webhook_test": Row("post", HOOKS + "/test", 202, place="team"),
     "webhook_delivery_list": Row("get", HOOKS + "/deliveries", 200, place="team"),
     "webhook_redeliver": Row("post", HOOKS + "/deliveries/{delivery}/redeliver", 202, place="team"),
     # targets, endpoints, telemetry
@@ -203,6 +219,7 @@ ROWS: dict[str, Row] = {
     "rollout_promote": Row("post", ROLLOUT + "/promote", 409, SEEN, place="environment"),
     "rollout_abort": Row("post", ROLLOUT + "/abort", 200, SAFE, place="environment"),
     "rollout_roll_back": Row("post", ROLLOUT + "/roll-back", 200, SAFE, place="environment"),
+    "rollout_acknowledge": Row("post", ROLLOUT + "/acknowledge", 409, {}, place="environment"),  # it has not ended
     "rollout_retry": Row("post", ROLLOUT + "/retry", 409, SEEN, place="environment"),
 }  # fmt: skip
 

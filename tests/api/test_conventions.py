@@ -39,6 +39,7 @@ COMMANDS = {
     "rollout_pause", "rollout_resume", "rollout_promote", "rollout_retry", "review_decide", "review_withdraw",
 }  # fmt: skip
 SAFETY_FIRST = {"rollout_abort", "rollout_roll_back"}  # these must never lose a race, so they may say it, not must
+MOVES_NOTHING = {"rollout_acknowledge"}  # it says of an ended rollout that somebody knows
 SECURED = {"token_exchange", "audit_keys"}
 
 
@@ -96,6 +97,8 @@ def test_a_command_says_what_it_saw(name: str) -> None:
         assert "expected_revision" in fields.get("required", ()), f"{name}: expected_revision is required"
     elif name in SAFETY_FIRST:
         assert "expected_revision" not in fields.get("required", ())
+    elif name in MOVES_NOTHING:
+        assert not {"expected_revision", "expected_step"} & set(fields.get("properties", ()))
     elif path.startswith("/api/v1/rollouts/{rollout_id}/") and "post" in DOCUMENT["paths"][path]:
         pytest.fail(f"{name}: a new command of a rollout belongs into COMMANDS")
 

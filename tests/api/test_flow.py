@@ -107,7 +107,7 @@ def test_abort_needs_no_revision_and_is_carried_out(world: World, caller: Caller
     answer = caller("olga").call("post", f"rollouts/{rollout.pk}/abort", {"reason": "smoke test"})
     assert (answer.status_code, answer.json()["phase"], answer.json()["is_finished"]) == (200, "aborted", True)
     assert "smoke test" in answer.json()["reason"]
-    assert answer.json()["allowed_actions"] == ["retry"]
+    assert answer.json()["allowed_actions"] == ["retry", "acknowledge"]
     moves = caller("bob").call("get", f"rollouts/{rollout.pk}/transitions").json()["items"]
     assert [(move["from_phase"], move["to_phase"]) for move in moves] == [("pending", "aborted")]
     again = caller("alice").call(

@@ -26,7 +26,17 @@ from tests.browser.steps import PASSWORD
 from tests.stack import ROOT, Stack, eventually, new_stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(600)]
-PLACES = ("/people/", "/teams/", "/trusts/", "/access/", "/account/", "/account/two-factor/", "/audit/", "/reviews/")
+PLACES = (
+    "/people/",
+    "/teams/",
+    "/trusts/",
+    "/settings/webhooks/",
+    "/access/",
+    "/account/",
+    "/account/two-factor/",
+    "/audit/",
+    "/reviews/",
+)
 _ACTORS = """
 from datetime import timedelta
 from apps.accounts.domain.roles import Role
@@ -234,6 +244,42 @@ print(late, away, here)
     assert [answer.status_code for answer in answers] == [401, 401, 200]
     assert "expired" in answers[0].json()["detail"]
     assert "address" in answers[1].json()["detail"]
+
+
+def test_what_was_typed_survives_the_confirmation(page: Page, product: Stack) -> None:
+    page.goto("/account/")
+    form = page.locator("form[action='/account/keys/']")
+    form.get_by_label("Name").fill("half typed")
+    form.locator("input[name=roles][value=engineer]").check()
+    age_session(product, page)
+    form.get_by_role("button", name="Make the key").click()
+    page.wait_for_url("**/account/confirm/**")
+    expect(page.get_by_text("What you filled in is kept")).to_be_visible()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Confirm that it is you").click()
+    page.wait_for_url("**/account/go-on")
+    expect(page.locator("form.kept")).to_contain_text("half typed")
+    page.reload()
+    expect(page.locator("form.kept")).to_contain_text("half typed")
+    page.get_by_role("button", name="Send it now").click()
+    expect(page.locator("main")).to_contain_text("plh_")
+    assert shell(product, "print(ApiToken.objects.filter(label='half typed').count())") == "1"
+
+
+def age_session(product: Stack, page: Page) -> None:
+    """The last proof of the browser's session is ten minutes older from now on."""
+    key = next(one["value"] for one in page.context.cookies() if one["name"] == "sessionid")
+    aged = """
+from importlib import import_module
+from django.conf import settings
+session = import_module(settings.SESSION_ENGINE).SessionStore(session_key={key!r})
+session["signed_in_at"] = session.get("signed_in_at", 0) - 600
+for one in session.get("account_authentication_methods", []):
+    one["at"] -= 600
+session.save()
+print(len(session.keys()))
+"""
+    assert int(shell(product, aged.replace("{key!r}", repr(key)))) > 0
 
 
 def test_a_session_that_is_ended_is_out_at_its_next_request_and_off_its_socket(product: Stack) -> None:

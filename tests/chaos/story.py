@@ -31,8 +31,8 @@ from tests.fakes.targets import ALICE
 
 WEIGHTS = (500, 5_000, 10_000)
 STABLE, CANDIDATE = "v1-0-0", "v1-1-0"
-STRIDE_SECONDS = 10.0
-"""How far the workers' clock goes ahead in one look, while nothing but time is waited for."""
+STRIDE_SECONDS = 5.0
+"""How far the workers' clock goes ahead in one look, while nothing but time is waited for: no look is late by it."""
 
 
 @dataclass(frozen=True)

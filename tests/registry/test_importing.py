@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from django.db.models import Max
 from mlflow.tracking import MlflowClient
 
@@ -31,46 +26,20 @@ from apps.registry.services.catalogue import model_register
 from apps.registry.services.importing import import_again, import_create, import_show, import_stop
 from tests.cast import make_actor, make_user
 from tests.registry.files import work
+from tests.registry.stock import stock_server
 from tests.registry.trees import make_artifact
 
 pytestmark = pytest.mark.django_db
 ODD = ["Prévision №7", "with space", "it's", "a.b-c_d", "UPPER", "%41", 'quo"te']
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            if requests.get(f"{address}/health", timeout=2).status_code == 200:
-                return
-        except requests.RequestException:
-            time.sleep(0.3)
-    raise AssertionError("the server did not start: " + log.read_text()[-2000:])
-
-
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A stock ``mlflow server`` on SQLite with 50 models: holes in the numbers, aliases, stages, prompts, odd names."""
     home = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    log = home / "log"
-    command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--serve-artifacts"]
-    command += ["--artifacts-destination", str(home / "artifacts")]
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=out, start_new_session=True)
-    try:
-        wait_for(address, process, log)
+    with stock_server(home) as address:
         fill(address, home)
         yield address
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait(20)
 
 
 def fill(address: str, home: Path) -> None:

@@ -48,9 +48,9 @@ class Person:
         _, text = token_make(actor=self.actor, user=user, label="tests", roles=roles)
         self.headers = {"Authorization": f"Bearer {text}"}
 
-    def call(self, method: str, path: str, body: Any = None, query: Any = None) -> tuple[int, Any]:
-        data = b"" if body is None else json.dumps(body).encode()
-        sent = Client().generic(method, path, data, "application/json", headers=self.headers, query_params=query)
+    def call(self, method: str, path: str, body: Any = None, query: Any = None, headers: Any = None) -> tuple[int, Any]:
+        data, sending = b"" if body is None else json.dumps(body).encode(), {**self.headers, **(headers or {})}
+        sent = Client().generic(method, path, data, "application/json", headers=sending, query_params=query)
         return sent.status_code, json.loads(sent.getvalue() or b"null")
 
     def mlflow(self, method: str, path: str, fields: Any) -> tuple[int, Any]:
@@ -222,8 +222,19 @@ def test_webhooks_hear_of_their_teams_models_and_an_admin_of_all_of_every(red: R
     assert bert.mlflow("GET", f"webhooks/{everywhere.pk}", {})[0] == 404
 
 
+ANY: dict[str, Any] = {"headers": {"If-Match": "*"}}
 V1: dict[tuple[str, str], dict[str, Any]] = {
     ("GET", "models/{m}"): {},
+    ("PATCH", "models/{m}"): {"body": {"name": "green model"}, **ANY},
+    ("DELETE", "models/{m}"): {"query": {"reason": "over"}, **ANY},
+    ("PUT", "models/{m}/tags/k"): {"body": {"value": "w"}},
+    ("DELETE", "models/{m}/tags/k"): {},
+    ("PATCH", "models/{m}/versions/2"): {"body": {"description": "words"}, **ANY},
+    ("DELETE", "models/{m}/versions/2"): {"query": {"reason": "over"}, **ANY},
+    ("PUT", "models/{m}/versions/2/stage"): {"body": {"stage": "staging"}},
+    ("PUT", "models/{m}/versions/2/tags/k"): {"body": {"value": "w"}},
+    ("DELETE", "models/{m}/versions/2/tags/k"): {},
+    ("DELETE", "models/{m}/aliases/a"): {},
     ("GET", "models/{m}/compare"): {"query": {"stable": "1", "candidate": "2"}},
     ("GET", "models/{m}/versions"): {},
     ("POST", "models/{m}/versions"): {"body": {"version": "1.0.0", "path": "/nowhere"}},
@@ -243,7 +254,10 @@ V1: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "imports/{im}/stop"): {},
 }
 LISTS = ("models", "promotions", "imports", "format-rules")
+GONE = {call: 204 for call in V1 if call[0] == "DELETE"}
 OTHERWISE = {
+    **GONE,
+    ("DELETE", "models/{m}"): 422,  # a protected alias points at one of its versions
     ("POST", "models/{m}/versions"): 422,  # there is no such path
     ("POST", "models/{m}/versions/1/ingest"): 422,  # s3 is not read from here
     ("POST", "imports/{im}/run"): 202,
@@ -280,6 +294,16 @@ def test_the_api_answers_ones_own_team(red: Red, rita: Person, call: tuple[str, 
     assert status == OTHERWISE.get(call, 200), answer
 
 
+def test_a_filter_finds_ones_own_teams_only(red: Red, rita: Person, bert: Person) -> None:
+    for place, found in (("models", 1), ("versions", 2)):
+        for text in ("tags.k = 'v'", "name = 'red model'", "name LIKE '%'"):
+            for person, count in ((rita, found), (bert, 0)):
+                status, answer = person.call("GET", f"/api/v1/{place}", query={"filter": text})
+                assert (status, len(answer["items"])) == (200, count), (place, text)
+    assert len(rita.call("GET", "/api/v1/versions")[1]["items"]) == 2
+    assert bert.call("GET", "/api/v1/versions")[1]["items"] == []
+
+
 @pytest.mark.parametrize("place", LISTS)
 def test_the_lists_of_the_api_hold_ones_own_team_only(red: Red, rita: Person, bert: Person, place: str) -> None:
     assert len(rita.call("GET", f"/api/v1/{place}")[1]["items"]) == 1
@@ -300,7 +324,7 @@ def test_something_new_belongs_to_the_team_that_is_named(red: Red, rita: Person,
 
 def test_every_route_of_the_registry_stands_in_the_table() -> None:
     known = {(method, _shape(path)) for method, path in V1}
-    known |= {("GET", place) for place in LISTS} | {("POST", "models"), ("POST", "imports")}
+    known |= {("GET", place) for place in (*LISTS, "versions")} | {("POST", "models"), ("POST", "imports")}
     routed = set()
     for route in urls.urlpatterns:
         assert isinstance(route, URLPattern)
@@ -314,6 +338,7 @@ def test_every_route_of_the_registry_stands_in_the_table() -> None:
 def _shape(path: str) -> str:
     """Every part that names one thing, as ``*``."""
     fixed = {"models", "versions", "aliases", "compare", "moves", "ingest", "promotions", "withdraw", "imports"}
+    fixed |= {"tags", "stage"}
     return "/".join(part if part in fixed | {"run", "stop", "format-rules"} else "*" for part in path.split("/"))
 
 

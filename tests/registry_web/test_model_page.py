@@ -12,6 +12,7 @@ from apps.kernel.clock import now
 from apps.registry.models import Alias, Model, ModelVersion, PromotionRequest
 from apps.registry.services.aliases import alias_move
 from apps.registry.services.catalogue import model_describe, model_tag_set
+from apps.registry.services.versions import Entry, version_create
 from apps.registry.web import model_page
 from tests.api.world import World
 from tests.registry_web.conftest import Shelf
@@ -31,8 +32,21 @@ def page(shelf: Shelf, who: str = "vera", query: str = "") -> str:
 
 def test_versions_stand_with_number_trust_format_metrics_and_size(shelf: Shelf) -> None:
     html = page(shelf)
-    for words in ("2.0.0", "#3", "verified", "0.85", "log_loss", "The 1.1.0 of it."):
+    for words in ("2.0.0", "v3", "verified", "0.85", "log_loss", "The 1.1.0 of it."):
         assert words in html
+
+
+def test_the_lines_load_what_can_be_loaded(shelf: Shelf) -> None:
+    version_create(actor=shelf.people["rosa"], model_name="fraud", entry=Entry(source="s3://elsewhere/model"))
+    assert "models:/fraud/3&quot;" in page(shelf), "number 4 is newer, and its bytes are nowhere"
+    alias_move(actor=SYSTEM, model_name="fraud", alias="a-first", version="4")
+    assert "models:/fraud/3&quot;" in page(shelf)
+    alias_move(actor=SYSTEM, model_name="fraud", alias="champion", version="1.0.0")
+    assert "models:/fraud@champion" in page(shelf)
+    ModelVersion.objects.filter(pk=shelf.versions["1.0.0"].pk).update(trust="missing")
+    assert "models:/fraud/3&quot;" in page(shelf)
+    ModelVersion.objects.update(trust="unverified")
+    assert "no version is verified" in page(shelf)
 
 
 @pytest.mark.parametrize(("verb", "body", "action"), POSTS)

@@ -265,3 +265,42 @@ def test_the_form_without_its_token_keeps_nothing(shelf: Shelf) -> None:
     rosa.handler.enforce_csrf_checks = True
     assert send(rosa, files=packed(made(shelf)), do="register").status_code == 403
     assert not UploadArea.objects.exists()
+
+
+ORIGIN = {"git_commit": "0A1B2C3D4E", "parent": "1.0.0", "lineage": "training data = s3://flights/2026-10\nlabels = v7"}
+
+
+@pytest.mark.parametrize("where", ["path", "entry"])
+def test_commit_parent_and_data_are_kept_and_shown(shelf: Shelf, where: str) -> None:
+    rosa = shelf.enter("rosa")
+    source = str(made(shelf)) if where == "path" else "s3://elsewhere/model"
+    assert send(rosa, source=source, do="register", **ORIGIN).status_code == 302
+    found = ModelVersion.objects.get(number=4)
+    assert (found.git_commit, found.parent.reference) == ("0a1b2c3d4e", "1.0.0")  # type: ignore[union-attr]
+    assert found.lineage == {"training data": "s3://flights/2026-10", "labels": "v7"}
+    html = rosa.get(f"/models/fraud/versions/{found.reference}/").content.decode()
+    for said in ("0a1b2c3d4e", "fraud 1.0.0", "training data", "s3://flights/2026-10"):
+        assert said in html
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "said"),
+    [
+        ("git_commit", "master", "is no commit"),
+        ("git_commit", "0a1b2c", "is no commit"),
+        ("parent", "9.9.9", "has no version 9.9.9"),
+        ("parent", "late/1.0.0", "Write a version of this model"),
+        ("lineage", "no equals sign", "Line 1 is not of the form"),
+        ("lineage", "\n".join(f"d{n} = x" for n in range(60)), "At most 50 lines"),
+    ],
+)
+@pytest.mark.parametrize("do", ["check", "register"])
+def test_what_cannot_be_read_of_its_origin_is_named_at_its_field(
+    shelf: Shelf, field: str, typed: str, said: str, do: str
+) -> None:
+    answer = send(shelf.enter("rosa"), source=str(made(shelf)), do=do, **{**ORIGIN, field: typed})
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert said in html
+    assert f'id="fault-{field}"' in html
+    assert ModelVersion.objects.count() == 3

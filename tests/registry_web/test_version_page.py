@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from django.test import Client
 
+from apps.accounts.domain.roles import Role
+from apps.accounts.models import User
+from apps.accounts.services.tokens import token_make
 from apps.audit.models import Event
 from apps.kernel.actor import SYSTEM
+from apps.registry.domain.names import SEMVER_TAG
 from apps.registry.models import Alias, ModelVersion, PromotionRequest
 from apps.registry.services.aliases import alias_move
 from apps.registry.services.verify_policy import format_rule_set
@@ -97,6 +105,63 @@ def test_a_catalogue_entry_says_that_nobody_saw_its_bytes_and_the_line_that_inge
     assert "s3://elsewhere/model" in html
     assert f"/api/v1/models/fraud/versions/{made.number}/ingest" in html
     assert "cannot be deployed until they are here" in html
+
+
+def test_a_logged_models_name_is_no_place_and_the_page_says_how_its_bytes_come_here(shelf: Shelf) -> None:
+    made = entered(shelf, "models:/m-0123456789abcdef0123456789abcdef")
+    html = page(shelf, str(made.number), "rosa")
+    assert 'value="models:/m-' not in html, "a proposal that is always refused"
+    assert "it does not say where the files lie" in html
+    assert "uploads/fraud-v4/${file#./}" in html
+    assert "artifact_location=" in html
+    assert "It cannot be loaded: its bytes are not here." in html
+    assert "mlflow.pyfunc.load_model(" not in html
+
+
+def test_the_lines_on_the_page_bring_the_bytes_here(shelf: Shelf) -> None:
+    """The paths are taken from the page's own lines and followed with one key, as curl would."""
+    made = entered(shelf, "models:/m-0123456789abcdef0123456789abcdef")
+    user = User.objects.get(username="rosa")
+    _, key = token_make(actor=shelf.people["rosa"], user=user, label="ci", roles=frozenset({Role.ENGINEER}))
+    lines = unescape(page(shelf, str(made.number), "rosa"))
+    area = re.search(r'"source": "([^"]+)"', lines).group(1)  # type: ignore[union-attr]
+    client = Client(headers={"Authorization": f"Bearer {key}"})
+    folder = make_artifact(shelf.folder / "brought", weights=b"text\n")
+    for file in [path for path in folder.rglob("*") if path.is_file()]:
+        to = f"{urlsplit(area).path}/{file.relative_to(folder)}"
+        assert client.put(to, file.read_bytes(), content_type="application/octet-stream").status_code == 200
+    asked = re.search(r"-X POST (\S+)", lines).group(1)  # type: ignore[union-attr]
+    answer = client.post(urlsplit(asked).path, {"source": area}, content_type="application/json")
+    assert answer.status_code in {200, 202}, answer.content
+    work()
+    assert ModelVersion.objects.get(pk=made.pk).trust == "verified"
+
+
+def test_what_is_known_of_an_unverified_version_stands_on_its_page(shelf: Shelf) -> None:
+    known = {
+        "run_id": "run-77", "run_link": "https://tracking.example.com/run-77", "mlflow_model_id": "m-77",
+        "metrics": {"auc": 0.77}, "params": {"depth": "9"}, "tags": {SEMVER_TAG: "3.0.0"},
+    }  # fmt: skip
+    html = page(shelf, str(entered(shelf, "s3://elsewhere/model", **known).number))
+    for said in ("run-77", "https://tracking.example.com/run-77", "m-77", "0.77", "depth", "3.0.0, once its signature"):
+        assert said in html
+    bare = page(shelf, str(entered(shelf, "s3://elsewhere/model", run_id="run-78").number))
+    assert "those of its run stay with the tracking server" in bare
+
+
+def test_a_version_is_written_in_one_way_with_a_v_before_a_bare_number(shelf: Shelf) -> None:
+    made = entered(shelf, "s3://elsewhere/model")
+    alias_move(actor=SYSTEM, model_name="fraud", alias="next", version=str(made.number))
+    html = page(shelf, "4", "rosa")
+    assert '<h1 class="wrap">fraud v4</h1>' in html
+    assert '<h1 class="wrap">fraud 1.1.0</h1><span class="muted">v2</span>' in page(shelf)
+    for path in ("/models/", "/models/fraud/", "/models/fraud/compare/?a=4&b=1.0.0"):
+        text = re.sub(r"<[^>]+>", "\n", shelf.enter("rosa").get(path).content.decode())
+        assert "v4" in text
+        assert not re.search(r"^\s*4\s*$", text.replace("Versions\n4", ""), re.MULTILINE) or path == "/models/"
+    answer = shelf.enter("rosa").post("/models/fraud/versions/4/delete/", {"confirm": "fraud v4"})
+    assert answer.status_code == 302
+    assert not ModelVersion.objects.filter(pk=made.pk).exists()
 
 
 def test_bytes_are_ingested_from_an_upload_and_verified(shelf: Shelf) -> None:

@@ -14,8 +14,8 @@ from apps.kernel.models import OutboxEntry
 from apps.kernel.verdicts import Verdict
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import engine_fault, engine_faults
+from apps.rollouts.services.claim import FAILED_LATER
 from apps.rollouts.services.current import rollout_current
-from apps.rollouts.services.tick import FAILED_LATER
 from apps.telemetry.models import Slot
 from tests.fakes.targets import make_site
 from tests.scenarios.stage import Stage, open_stage

@@ -212,3 +212,5 @@ def test_the_wizard_plans_only_where_one_may_and_says_who_could_approve(
     assert "Nobody but paul, who would have started it, could approve" in only_me
     member("ana", Role.APPROVER, "blue")
     assert "ana could approve" in client_of(paul).get("/rollouts/new/", chosen).content.decode()
+    unasked = client_of(paul).get("/rollouts/new/", {**chosen, "approval": "no"}).content.decode()
+    assert "could approve" not in unasked, "nobody is asked, so nobody is named or missed"

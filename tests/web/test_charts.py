@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +15,7 @@ from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.window import Window
 from apps.telemetry.selectors import Point
 from apps.telemetry.web.charts import CHARTS, error_chart, latency_chart, split_chart
+from apps.telemetry.web.figure_base import NARROWEST_PX
 
 SINCE, UNTIL, STEP = 1_763_712_000, 1_763_712_300, 10
 TONES = {"v1-1-0": ("1.1.0", "candidate"), "v1-0-0": ("1.0.0", "stable")}
@@ -76,6 +79,48 @@ def test_transitions_are_verticals_and_those_outside_the_range_are_not_drawn() -
     verticals = [shape for shape in figure["layout"]["shapes"] if shape["yref"] == "paper"]
     assert len(verticals) == 1
     assert "25 %" in [item["text"] for item in figure["layout"]["annotations"]]
+
+
+def top_labels(figure: dict[str, Any]) -> list[tuple[float, float, str]]:
+    """(left, right, words) of the transitions' labels, in pixels of the narrowest chart."""
+    found = []
+    for item in figure["layout"]["annotations"]:
+        if item["yref"] == "paper":
+            centre = datetime.strptime(f"{item['x']}+0000", "%Y-%m-%d %H:%M:%S%z").timestamp()
+            at, half = (centre - SINCE) / (UNTIL - SINCE) * NARROWEST_PX, 3 * len(item["text"])
+            assert item["xanchor"] == "center", "over its marks, however wide the chart is"
+            found.append((at - half, at + half, item["text"]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("apart", [1, 5, 12, 30, 60, 90])
+def test_labels_of_transitions_never_cover_each_other_and_none_is_lost(apart: int) -> None:
+    words = ["5 %", "25 %", "50 %", "100 %", "promote", "5 %", "back"]
+    marks = [(SINCE + 5 + apart * n, word) for n, word in enumerate(words) if 5 + apart * n <= 300]
+    figure, _ = error_chart(**SHARED, marks=marks)
+    labels = top_labels(figure)
+    assert labels[0][2].startswith("5 %")
+    assert labels[-1][2].endswith(marks[-1][1])
+    for (_, right, _), (left, _, _) in pairwise(labels):
+        assert left >= right
+    assert len([shape for shape in figure["layout"]["shapes"] if shape["yref"] == "paper"]) == len(marks)
+
+
+def test_a_version_that_has_left_is_not_labelled_in_the_middle_of_the_chart() -> None:
+    gone = {**POINTS, "v1-0-0": POINTS["v1-0-0"][:20]}
+    figure, _ = latency_chart(**{**SHARED, "points": gone})
+    (label,) = [item for item in figure["layout"]["annotations"] if item["text"].endswith("p95")]
+    assert (label["text"], label["xref"], label["x"]) == ("1.1.0 p95", "paper", 1)
+
+
+def test_names_at_the_end_stand_a_line_apart_and_inside_the_chart() -> None:
+    tones = {f"v1-{n}-0": (f"1.{n}.0", "stable") for n in range(6)}
+    points = {key: [point(SINCE + 10 * i, 0.02) for i in range(30)] for key in tones}
+    figure, _ = latency_chart(**{**SHARED, "points": points, "tones": tones})
+    top = figure["layout"]["yaxis"]["range"][1]
+    places = sorted(item["y"] / top * 150 + item["yshift"] for item in figure["layout"]["annotations"])
+    assert all(after - before >= 12 for before, after in pairwise(places))
+    assert places[-1] < 151
 
 
 def test_the_error_rate_is_the_share_of_judged_requests() -> None:

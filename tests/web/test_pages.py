@@ -17,7 +17,7 @@ from tests.web.conftest import Browser, report
 PAGES = {
     "/": 16,
     "/models/": 11,
-    "/models/late-arrival/": 15,
+    "/models/late-arrival/": 16,
     "/models/late-arrival/versions/1.1.0/": 15,
     "/endpoints/late-arrival/": 26,
     "/endpoints/late-arrival/?range=24h": 26,

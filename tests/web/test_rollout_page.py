@@ -88,3 +88,33 @@ def test_a_command_that_does_not_exist_is_not_found(world: World, browser: Brows
 def test_a_command_is_never_a_get(world: World, browser: Browser) -> None:
     rollout = world.start()
     assert browser("alice").get(f"/rollouts/{rollout.pk}/do/abort/").status_code == 405
+
+
+def test_after_it_went_back_the_first_thing_to_do_is_not_the_same_again(world: World, browser: Browser) -> None:
+    rollout, alice = world.start(), browser("alice")
+    alice.post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout))
+    html = alice.get(f"/rollouts/{rollout.pk}/actions/").content.decode()
+    assert '<button type="submit" class="primary">Acknowledge</button>' in html
+    assert '<button type="submit" class="">Retry with the same plan</button>' in html
+    assert "Plan another version" in html
+    alice.post(f"/rollouts/{rollout.pk}/do/acknowledge/", {})
+    html = alice.get(f"/rollouts/{rollout.pk}/actions/").content.decode()
+    assert "Acknowledge<" not in html
+    assert '<a class="button primary" href="/rollouts/new/?model=late-arrival&amp;endpoint=late-arrival">' in html
+    assert "Acknowledged by alice" in alice.get(f"/rollouts/{rollout.pk}/head/").content.decode()
+
+
+def test_the_fleet_lists_what_went_back_until_somebody_acknowledges_it_there(world: World, browser: Browser) -> None:
+    rollout, alice = world.start(), browser("alice")
+    alice.post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout))
+    button = f'form="acknowledge" formaction="/rollouts/{rollout.pk}/do/acknowledge/"'
+    fragment = alice.get("/_fleet/").content.decode()
+    assert button in fragment
+    assert "csrf" not in fragment  # a new token at every refetch would make the fragment look new
+    assert '<form method="post" id="acknowledge"><input type="hidden" name="csrf' in alice.get("/").content.decode()
+    seen_by_bob = browser("bob").get("/").content.decode()
+    assert "1.1.0 on late-arrival" in seen_by_bob
+    assert button not in seen_by_bob
+    answer = alice.post(f"/rollouts/{rollout.pk}/do/acknowledge/", {"back": "fleet"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert "Needs you" not in alice.get("/").content.decode()

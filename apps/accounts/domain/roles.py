@@ -24,7 +24,7 @@ class Environment(StrEnum):
 READ = frozenset(
     {"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read", "review.read", "member.read"}
 )
-SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back"})
+SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back", "rollout.acknowledge"})
 SHIP = frozenset(
     {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry"}
 )

@@ -24,6 +24,7 @@ ACTION_GROUPS: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     }),
     ("Keep safe", {
         "rollout.pause": "pause a rollout", "rollout.abort": "abort a rollout", "rollout.roll_back": "roll back",
+        "rollout.acknowledge": "acknowledge a rollout that went back",
     }),
     ("Ship", {
         "model.register": "register a version", "rollout.plan": "plan a rollout", "rollout.start": "start a rollout",

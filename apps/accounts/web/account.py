@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 
+from apps.accounts.domain.browsers import browser_words
 from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.models import User
 from apps.accounts.selectors import token_list
@@ -95,7 +96,7 @@ def _page(
         "keys": key_rows(token_list(user)),
         "held": user.memberships.select_related("team").order_by("team__slug", "environment", "role"),
         "shown": shown,
-        "sessions": sessions_of(user),
+        "sessions": [(one, browser_words(one.user_agent)) for one in sessions_of(user)],
         "session_key": request.session.session_key,
         "to_split": roles_to_split(user),
     }

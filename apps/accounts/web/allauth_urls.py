@@ -41,12 +41,14 @@ def to_sign_in(request: HttpRequest) -> HttpResponseBase:
     return redirect("account_login")
 
 
-def _page(view: Any, template: str, title: str, needs: str = SIGNED_IN, **more: Any) -> Any:
-    return declares(needs)(view.as_view(template_name=template, extra_context={"title": title}, **more))
+def _page(view: Any, template: str, title: str, needs: str = SIGNED_IN, *, about: str = "", **more: Any) -> Any:
+    """``about``: what pressing the button means, where the fields do not say it."""
+    context = {"title": title, "about": about}
+    return declares(needs)(view.as_view(template_name=template, extra_context=context, **more))
 
 
 def _confirm(view: Any, template: str, title: str) -> Any:
-    return _page(view, template, title)
+    return _page(view, template, title, about="What comes next may do harm in other hands, so it asks once more.")
 
 
 urlpatterns: list[URLPattern] = [
@@ -77,7 +79,13 @@ urlpatterns: list[URLPattern] = [
     ),
     path(
         "account/password",
-        _page(account.PasswordChangeView, FORM, "Change the password", success_url=reverse_lazy("accounts:account")),
+        _page(
+            account.PasswordChangeView,
+            FORM,
+            "Change the password",
+            success_url=reverse_lazy("accounts:account"),
+            about="At least ten characters; a sentence is easy to remember. Every other browser is signed out.",
+        ),
         name="account_change_password",
     ),
     path("account/password/set", to_sign_in, name="account_set_password"),
@@ -93,7 +101,13 @@ urlpatterns: list[URLPattern] = [
     ),
     path(
         "account/two-factor/app/remove",
-        _page(totp.DeactivateTOTPView, FORM, "Remove the authenticator app"),
+        _page(
+            totp.DeactivateTOTPView,
+            FORM,
+            "Remove the authenticator app",
+            about="Sign-in asks for no code any more, unless a security key is left. Recovery codes of the last factor"
+            " go with it.",
+        ),
         name="mfa_deactivate_totp",
     ),
     path(
@@ -103,7 +117,12 @@ urlpatterns: list[URLPattern] = [
     ),
     path(
         "account/two-factor/codes/new",
-        _page(codes.GenerateRecoveryCodesView, FORM, "Make new recovery codes"),
+        _page(
+            codes.GenerateRecoveryCodesView,
+            FORM,
+            "Make new recovery codes",
+            about="You get ten new codes. Those you have stop working at once, also the ones on paper.",
+        ),
         name="mfa_generate_recovery_codes",
     ),
     path(
@@ -118,7 +137,12 @@ urlpatterns: list[URLPattern] = [
     ),
     path(
         "account/two-factor/keys/<int:pk>/remove",
-        _page(webauthn.RemoveWebAuthnView, FORM, "Remove a security key"),
+        _page(
+            webauthn.RemoveWebAuthnView,
+            FORM,
+            "Remove a security key",
+            about="It opens nothing here any more. It can be added again.",
+        ),
         name="mfa_remove_webauthn",
     ),
 ]

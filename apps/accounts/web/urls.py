@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.accounts.web import account, explainer, keys, people, teams, trusts, views
+from apps.accounts.web import account, explainer, go_on, keys, people, teams, trusts, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("sign-in", views.sign_in, name="sign_in"),
     path("sign-out", views.sign_out, name="sign_out"),
     path("account/", account.account, name="account"),
+    path("account/go-on", go_on.go_on, name="go_on"),
     path("account/keys/", account.key_make, name="key_make"),
     path("account/keys/<str:token_id>/revoke", account.key_revoke, name="key_revoke"),
     path("account/keys/<str:token_id>/rotate", account.key_rotate, name="key_rotate"),

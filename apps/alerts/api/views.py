@@ -18,7 +18,7 @@ from apps.alerts.api.shapes import (
 )
 from apps.alerts.models import Subscription
 from apps.alerts.selectors import ACTION, delivery_list, subscription_get, subscription_list
-from apps.alerts.services.send import delivery_redeliver
+from apps.alerts.services.send import delivery_redeliver, delivery_test
 from apps.alerts.services.subscriptions import (
     subscription_create,
     subscription_delete,
@@ -102,6 +102,19 @@ class RotateView(ApiView):
     )  # fmt: skip
     def post(self, request: Request, webhook_id: str) -> Response:
         return _shown_once(*subscription_rotate(actor=actor_of(request), subscription_id=webhook_id))
+
+
+class TestView(ApiView):
+    action_required = ACTION
+
+    @operation(
+        "webhook_test", "Send a message that says it is a test", tag=TAG, path=WEBHOOK, is_idempotent=True,
+        description="It takes the way of every other message; its type is `webhook.test`.",
+        answers={202: WebhookDeliverySchema}, errors=(409,),
+    )  # fmt: skip
+    @idempotent
+    def post(self, request: Request, webhook_id: str) -> Response:
+        return Response(delivery_show(delivery_test(actor=actor_of(request), subscription_id=webhook_id)), status=202)
 
 
 class DeliveriesView(ApiView):

@@ -21,6 +21,7 @@ DEGRADED, RECOVERED = "endpoint.degraded", "endpoint.recovered"
 EVENTS: tuple[str, ...] = (*(f"rollout.{phase}" for phase in _PHASES), *_AS_RECORDED, DEGRADED, RECOVERED)
 FAMILIES: tuple[str, ...] = tuple(f"{kind}.*" for kind in dict.fromkeys(name.partition(".")[0] for name in EVENTS))
 ASKABLE: tuple[str, ...] = (*EVENTS, *FAMILIES)
+TEST = "webhook.test"  # asked for by a person, for one address: nobody subscribes to it
 
 
 def event_of(verb: str, detail: Mapping[str, Any]) -> str | None:

@@ -1,13 +1,18 @@
-"""One attempt of one message, and sending one again."""
+"""One attempt of one message, sending one again, a test, and forgetting old ones."""
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
+from apps.alerts.domain.events import TEST
 from apps.alerts.domain.states import DeliveryState, SubscriptionState
-from apps.alerts.models import Delivery, Subscription
+from apps.alerts.models import Delivery, Subscription, message_id
+from apps.alerts.selectors import subscription_get
 from apps.alerts.services.subscriptions import secrets_of
 from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
@@ -20,6 +25,8 @@ MAX_ATTEMPTS = 20
 """With the pauses of apps/kernel/telling.py about three days."""
 DISABLE_AFTER = timedelta(days=5)
 CLAIM = timedelta(seconds=60)
+MOST_AT_ONCE = 1000
+KEPT = {DeliveryState.DELIVERED: timedelta(days=30), DeliveryState.GIVEN_UP: timedelta(days=90)}
 
 
 def delivery_send(delivery_id: str) -> DeliveryState | None:
@@ -54,14 +61,72 @@ def delivery_redeliver(*, actor: Actor, subscription: Subscription, delivery_id:
             raise NotFound("delivery_unknown", "There is no such message.")
         if found.state == DeliveryState.WAITING:
             raise Conflict("delivery_waits", "This message waits for its next attempt already.")
-        found.state, found.attempts, found.due_at, found.settled_at = DeliveryState.WAITING, 0, now(), None
-        found.save(update_fields=["state", "attempts", "due_at", "settled_at"])
+        for name, value in _anew().items():
+            setattr(found, name, value)
+        found.save(update_fields=list(_anew()))
         enqueue_task("alerts.send", delivery_id=found.pk)
         event_record(
             actor=actor, verb="subscription.redelivered", subject_kind="webhook", subject_id=subscription.pk,
             subject_label=subscription.name, detail={"delivery": found.pk, "event": found.event},
         )  # fmt: skip
     return found
+
+
+def deliveries_redeliver(*, actor: Actor, subscription: Subscription) -> int:
+    """Send every message again that was given up; how many. One audit entry."""
+    with transaction.atomic():
+        rows = Delivery.objects.select_for_update().filter(subscription=subscription, state=DeliveryState.GIVEN_UP)
+        found = list(rows.order_by("id").values_list("pk", flat=True)[:MOST_AT_ONCE])
+        if not found:
+            raise Conflict("nothing_given_up", "No message of this webhook was given up.")
+        Delivery.objects.filter(pk__in=found).update(**_anew())
+        for pk in found:
+            enqueue_task("alerts.send", delivery_id=pk)
+        event_record(
+            actor=actor, verb="subscription.redelivered", subject_kind="webhook", subject_id=subscription.pk,
+            subject_label=subscription.name, detail={"deliveries": len(found), "first": found[0]},
+        )  # fmt: skip
+    return len(found)
+
+
+def delivery_test(*, actor: Actor, subscription_id: str) -> Delivery:
+    """A message that says it is a test, on the way every other one takes. Raises NotFound, Conflict (switched off)."""
+    with transaction.atomic():
+        hook, moment, pk = subscription_get(actor, subscription_id), now(), message_id()
+        if hook.state != SubscriptionState.ACTIVE:
+            raise Conflict("webhook_off", "This webhook is switched off; switch it on before you test it.")
+        stamp = moment.isoformat().replace("+00:00", "Z")
+        data = {
+            "object": "webhook", "id": hook.pk, "label": hook.name, "actor": actor.label, "team": hook.team.slug,
+            "environment": None, "url": f"{settings.PILOTHOUSE_BASE_URL}/settings/webhooks/{hook.pk}/",
+        }  # fmt: skip
+        body = json.dumps({"type": TEST, "timestamp": stamp, "data": data}, ensure_ascii=False)
+        row = Delivery(
+            id=pk, subscription=hook, event=TEST, source=f"{TEST}:{pk}", body=body, created_at=moment, due_at=moment
+        )
+        row.save(force_insert=True)
+        enqueue_task("alerts.send", delivery_id=pk)
+        event_record(
+            actor=actor, verb="subscription.tested", subject_kind="webhook", subject_id=hook.pk,
+            subject_label=hook.name, detail={"delivery": pk},
+        )  # fmt: skip
+    return row
+
+
+def deliveries_prune() -> int:
+    """Forget messages that were settled long ago; how many."""
+    moment, gone = now(), 0
+    for state, age in KEPT.items():
+        gone += Delivery.objects.filter(state=state, settled_at__lt=moment - age).delete()[0]
+    return gone
+
+
+def _anew() -> dict[str, Any]:
+    """A message as before its first attempt: what came of the old ones would be taken for what came of the new one."""
+    return {
+        "state": DeliveryState.WAITING, "attempts": 0, "due_at": now(), "settled_at": None, "last_error": "",
+        "response_status": None,
+    }  # fmt: skip
 
 
 def _settle(found: Delivery, outcome: Outcome) -> DeliveryState:

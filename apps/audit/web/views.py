@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from apps.audit.domain.chain import GENESIS
-from apps.audit.domain.diff import rest_of, rows_of
+from apps.audit.domain.diff import rest_of
+from apps.audit.domain.told import Story, changes_of, sentence_of
 from apps.audit.domain.verbs import VERBS
 from apps.audit.models import Event
 from apps.audit.selectors import (
@@ -23,6 +24,7 @@ from apps.audit.selectors import (
     event_list,
     fault_of,
     last_seq,
+    stories_of,
 )
 
 PAGE = 50
@@ -43,8 +45,9 @@ def log(request: HttpRequest) -> HttpResponse:
             found = found.filter(seq__lt=int(before))
         rows = list(found[: PAGE + 1])
     kept = {name: text for name, text in given.items() if text}
+    stories = stories_of(rows[:PAGE])
     context = {
-        "rows": [row_of(event) for event in rows[:PAGE]],
+        "rows": [row_of(event, stories.get(event.seq)) for event in rows[:PAGE]],
         "older": urlencode({**kept, "before": rows[PAGE - 1].seq}) if len(rows) > PAGE else "",
         "is_first_page": not before,
         "newest": urlencode(kept),
@@ -65,7 +68,7 @@ def entry(request: HttpRequest, seq: int) -> HttpResponse:
     around = {one.seq: one for one in Event.objects.filter(seq__in=[seq - 1, seq + 1])}
     signed = checkpoint_list().filter(seq__gte=seq).order_by("number").first()
     context = {
-        "row": row_of(event),
+        "row": row_of(event, stories_of([event]).get(seq)),
         "event": event,
         "rest": rest_of(event.detail),
         "previous": seq - 1 if seq - 1 in around else None,
@@ -112,7 +115,7 @@ def filters_of(given: Mapping[str, str]) -> tuple[Filters, dict[str, str]]:
     return Filters(**{name: given.get(name, "") for name in TEXTS}, **times), faults  # type: ignore[arg-type]
 
 
-def row_of(event: Event) -> dict[str, Any]:
+def row_of(event: Event, story: Story | None = None) -> dict[str, Any]:
     """An entry as a line: who, by which authority, did what, and what changed."""
     return {
         "seq": event.seq,
@@ -121,11 +124,11 @@ def row_of(event: Event) -> dict[str, Any]:
         "kind": event.actor_kind,
         "chain": event.actor_chain if len(event.actor_chain) > 1 else [],
         "verb": event.verb,
-        "sentence": VERBS.get(event.verb, event.verb).format(subject=event.subject_label),
+        "sentence": sentence_of(event.verb, event.subject_label, event.detail, actor=event.actor_label, story=story),
         "subject_kind": event.subject_kind,
         "subject_id": event.subject_id,
         "subject": event.subject_label,
-        "changes": rows_of(event.detail),
+        "changes": changes_of(event.verb, event.detail, story=story),
         "request_id": event.request_id,
     }
 

@@ -37,7 +37,7 @@ from apps.registry.api.shapes import (
 from apps.registry.domain.words import PromotionState
 from apps.registry.models import AliasMove
 from apps.registry.selectors import alias_at, model_get, promotion_get, promotion_list
-from apps.registry.services.aliases import alias_move
+from apps.registry.services.aliases import alias_move, alias_remove
 from apps.registry.services.promotion import PromotionAsked, promotion_withdraw
 
 TAG = "models"
@@ -55,6 +55,12 @@ class AliasBody(StrictSerializer):
     )
 
 
+class RemoveQuery(StrictSerializer):
+    expected_version = StrictChar(
+        max_length=40, required=False, help_text="Where you saw the alias point; 409 when it has moved since."
+    )
+
+
 class AtQuery(StrictSerializer):
     at = serializers.DateTimeField(required=False, help_text="An instant; without it, now.")
 
@@ -68,7 +74,7 @@ class NoteBody(StrictSerializer):
 
 
 class AliasView(ApiView):
-    action_required: ClassVar = {"GET": "model.read", "PUT": "alias.move"}
+    action_required: ClassVar = {"GET": "model.read", "PUT": "alias.move", "DELETE": "alias.move"}
 
     @operation(
         "alias_at",
@@ -114,6 +120,22 @@ class AliasView(ApiView):
                 raise Forbidden("promotion_needed", detail, extra={"alias": alias}) from told
             raise
         return Response(alias_show(moved, model_name))
+
+    @operation(
+        "alias_remove",
+        "Take an alias away; none is no fault",
+        tag=TAG,
+        description="A protected alias stays: a promotion request is opened, and the answer is 403 "
+        "`promotion_requested` with its address.",
+        path=PLACE,
+        query=RemoveQuery,
+        errors=(409,),
+        answers={204: None},
+    )
+    def delete(self, request: Request, model_name: str, alias: str) -> Response:
+        expected = query_of(request, RemoveQuery).get("expected_version")
+        alias_remove(actor=actor_of(request), model_name=model_name, alias=alias, expected=expected)
+        return Response(status=204)
 
 
 class AliasMovesView(ApiView):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rest_framework import serializers
 
 from apps.kernel.rest import iso
+from apps.registry.domain.side_by_side import columns, metric_pairs, pairs
 from apps.registry.domain.words import PromotionState, Stage, Trust
 from apps.registry.models import Alias, AliasMove, Model, ModelVersion, PromotionRequest, VersionStatus
+from apps.registry.selectors import drop_in_problems
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AliasSchema(serializers.Serializer[Any]):
@@ -76,6 +80,8 @@ class ModelSchema(serializers.Serializer[Any]):
     latest_version = serializers.CharField(allow_null=True)
     version_count = serializers.IntegerField()
     aliases = serializers.DictField(child=serializers.CharField(), help_text="Alias to version.")
+    tags = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    updated_at = serializers.DateTimeField()
 
 
 class ColumnSchema(serializers.Serializer[Any]):
@@ -112,8 +118,10 @@ class VersionSchema(serializers.Serializer[Any]):
     run_id = serializers.CharField(allow_blank=True)
     description = serializers.CharField(allow_blank=True)
     aliases = serializers.ListField(child=serializers.CharField())
+    tags = serializers.DictField(child=serializers.CharField(allow_blank=True))
     created_at = serializers.DateTimeField()
     created_by = serializers.CharField()
+    updated_at = serializers.DateTimeField()
 
 
 class DifferenceSchema(serializers.Serializer[Any]):
@@ -124,6 +132,19 @@ class DifferenceSchema(serializers.Serializer[Any]):
     detail = serializers.CharField()
 
 
+class PairSchema(serializers.Serializer[Any]):
+    name = serializers.CharField(allow_blank=True)
+    stable = serializers.JSONField(allow_null=True, help_text="null: it has none.")
+    candidate = serializers.JSONField(allow_null=True, help_text="null: it has none.")
+    is_same = serializers.BooleanField()
+
+
+class MetricPairSchema(PairSchema):
+    difference = serializers.FloatField(
+        allow_null=True, help_text="candidate less stable; null unless both are numbers"
+    )
+
+
 class ComparisonSchema(serializers.Serializer[Any]):
     object = serializers.CharField()
     model = serializers.CharField()
@@ -131,10 +152,25 @@ class ComparisonSchema(serializers.Serializer[Any]):
     candidate = serializers.CharField()
     is_drop_in = serializers.BooleanField(help_text="Whether every call made for stable is answered by candidate.")
     differences = DifferenceSchema(many=True)
+    is_same_artifact = serializers.BooleanField(help_text="Whether both are the same bytes.")
+    is_same_data = serializers.BooleanField(
+        allow_null=True, help_text="Whether the metrics were measured on the same data; null: not known of both."
+    )
+    inputs = PairSchema(many=True)
+    outputs = PairSchema(many=True)
+    metrics = MetricPairSchema(many=True)
+    params = PairSchema(many=True)
+    profile = PairSchema(many=True, help_text="What the inputs looked like at training time, by column.")
+    tags = PairSchema(many=True)
+
+
+def revision_of(row: Model | ModelVersion) -> int:
+    """What If-Match compares: when the row last changed, in microseconds. It changes under the model's lock only."""
+    return (row.updated_at - _EPOCH) // timedelta(microseconds=1)
 
 
 def model_show(model: Model) -> dict[str, Any]:
-    """Reads ``team``, ``versions`` and ``aliases__version``: select and prefetch them."""
+    """Reads ``team``, ``versions``, ``aliases__version`` and ``tags``: select and prefetch them."""
     versions = list(model.versions.all())
     numbered = sorted((one for one in versions if one.major is not None), key=lambda one: one.order)
     return {
@@ -148,11 +184,13 @@ def model_show(model: Model) -> dict[str, Any]:
         "latest_version": numbered[-1].semver if numbered else None,
         "version_count": len(versions),
         "aliases": {alias.name: alias.version.reference for alias in model.aliases.all()},
+        "tags": {tag.key: tag.value for tag in model.tags.all()},
+        "updated_at": iso(model.updated_at),
     }
 
 
 def version_show(version: ModelVersion) -> dict[str, Any]:
-    """Reads ``model`` and ``aliases``: select and prefetch them."""
+    """Reads ``model``, ``aliases`` and ``tags``: select and prefetch them."""
     return {
         "id": version.id,
         "object": "model_version",
@@ -179,9 +217,42 @@ def version_show(version: ModelVersion) -> dict[str, Any]:
         "run_id": version.run_id,
         "description": version.description,
         "aliases": sorted(alias.name for alias in version.aliases.all()),
+        "tags": {tag.key: tag.value for tag in version.tags.all()},
         "created_at": iso(version.created_at),
         "created_by": version.created_by,
+        "updated_at": iso(version.updated_at),
     }
+
+
+def comparison_show(stable: ModelVersion, candidate: ModelVersion) -> dict[str, Any]:
+    """Two versions of one model beside each other. Reads ``model`` and ``tags``."""
+    differences = drop_in_problems(stable, candidate)
+    digests = {stable.metrics_data_digest, candidate.metrics_data_digest}
+    return {
+        "object": "version_comparison",
+        "model": stable.model.name,
+        "stable": stable.reference,
+        "candidate": candidate.reference,
+        "is_drop_in": not differences,
+        "differences": [difference.as_dict() for difference in differences],
+        "is_same_artifact": bool(stable.artifact_digest) and stable.artifact_digest == candidate.artifact_digest,
+        "is_same_data": None if "" in digests else len(digests) == 1,
+        "inputs": pairs(_columns(stable, "inputs"), _columns(candidate, "inputs")),
+        "outputs": pairs(_columns(stable, "outputs"), _columns(candidate, "outputs")),
+        "metrics": metric_pairs(stable.metrics, candidate.metrics),
+        "params": pairs(stable.params, candidate.params),
+        "profile": pairs(_profile(stable), _profile(candidate)),
+        "tags": pairs(*({tag.key: tag.value for tag in one.tags.all()} for one in (stable, candidate))),
+    }
+
+
+def _columns(version: ModelVersion, side: str) -> dict[str, Any]:
+    return columns(version.signature.get(side, []), version.input_constraints if side == "inputs" else {})
+
+
+def _profile(version: ModelVersion) -> dict[str, Any]:
+    found = version.reference_profile.get("columns", version.reference_profile)
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def alias_show(alias: Alias, model_name: str) -> dict[str, Any]:

@@ -1,37 +1,41 @@
-"""Models, versions, aliases and what a version would break."""
+"""Models: listed, searched, made, described, renamed, deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from django.db import transaction
+from django.db.models import Prefetch
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.accounts.api_access import idempotent, idempotent_prepared
+from apps.accounts.api_access import idempotent
+from apps.kernel.errors import InvalidInput
 from apps.kernel.rest import (
     ApiView,
-    PageQuery,
+    DryRunQuery,
     StrictChar,
-    StrictObject,
     StrictSerializer,
     actor_of,
     body_of,
+    if_match,
     operation,
     page_of,
     page_schema,
     query_of,
+    rehearsable,
+    with_etag,
 )
-from apps.registry.api.shapes import (
-    ComparisonSchema,
-    ModelSchema,
-    VersionSchema,
-    model_show,
-    version_show,
-)
+from apps.registry.api.finding import FilterQuery, found_of, is_filtered
+from apps.registry.api.shapes import ModelSchema, model_show, revision_of
+from apps.registry.domain.names import MAX_NAME
 from apps.registry.models import Model, ModelVersion
-from apps.registry.selectors import drop_in_problems, model_get, readable_q, version_by
-from apps.registry.services.register import artifact_read, model_create, version_register
+from apps.registry.selectors import model_get, readable_q
+from apps.registry.selectors.search import search_models
+from apps.registry.services.catalogue import model_delete, model_describe, model_rename
+from apps.registry.services.locks import model_locked
+from apps.registry.services.register import model_create
 
 TAG = "models"
 MODEL = {"model_name": "The model's name."}
@@ -48,36 +52,47 @@ class ModelBody(StrictSerializer):
     )
 
 
-class VersionBody(StrictSerializer):
-    version = StrictChar(max_length=40, help_text="major.minor.patch; major changes the schema.")
-    path = StrictChar(max_length=900, help_text="The folder that mlflow saved the model to: a path or a file:// URI.")
-    metrics = StrictObject(default=dict)
-    params = StrictObject(default=dict)
-    run_id = StrictChar(max_length=64, allow_blank=True, default="")
-    description = StrictChar(max_length=10_000, allow_blank=True, default="")
+class ModelChange(StrictSerializer):
+    name = StrictChar(max_length=MAX_NAME, required=False, help_text="Its new name; numbers go on where they are.")
+    description = StrictChar(max_length=10_000, allow_blank=True, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Say what changes: name, description, or both.", "nothing")
+        return attrs
 
 
-class CompareQuery(StrictSerializer):
-    stable = StrictChar(max_length=100)
-    candidate = StrictChar(max_length=100)
+class ReasonQuery(StrictSerializer):
+    reason = StrictChar(max_length=300, help_text="Kept in the audit log.")
 
 
 class ModelsView(ApiView):
     action_required: ClassVar = {"GET": "model.read", "POST": "model.register"}
 
     @operation(
-        "model_list", "Models by name", tag=TAG, query=PageQuery, answers={200: page_schema("Model", ModelSchema)}
+        "model_list",
+        "Models by name, or what a filter finds",
+        tag=TAG,
+        query=FilterQuery,
+        answers={200: page_schema("Model", ModelSchema)},
     )
     def get(self, request: Request) -> Response:
-        found = Model.objects.filter(readable_q(actor_of(request), "team_id"))
-        found = found.select_related("team").prefetch_related("versions", "aliases__version")
-        return Response(page_of(found, key="name", show=model_show, **query_of(request, PageQuery)))
+        actor, asked = actor_of(request), query_of(request, FilterQuery)
+        versions = ModelVersion.objects.only("id", "model_id", "number", "major", "minor", "patch")
+        rows = Model.objects.select_related("team").prefetch_related(
+            Prefetch("versions", versions), Prefetch("aliases__version", versions), "tags"
+        )
+        if is_filtered(asked):
+            return Response(found_of(asked, lambda **how: search_models(actor=actor, **how), rows, model_show))
+        found = rows.filter(readable_q(actor, "team_id"))
+        return Response(page_of(found, key="name", show=model_show, limit=asked["limit"], cursor=asked.get("cursor")))
 
     @operation(
         "model_create",
         "A model without versions",
         tag=TAG,
         body=ModelBody,
+        errors=(404,),
         is_idempotent=True,
         answers={201: ModelSchema},
     )
@@ -88,93 +103,55 @@ class ModelsView(ApiView):
 
 
 class ModelView(ApiView):
-    action_required = "model.read"
+    action_required: ClassVar = {"GET": "model.read", "PATCH": "model.write", "DELETE": "model.delete"}
 
-    @operation("model_get", "One model", tag=TAG, path=MODEL, answers={200: ModelSchema})
+    @operation("model_get", "One model", tag=TAG, path=MODEL, has_etag=True, answers={200: ModelSchema})
     def get(self, request: Request, model_name: str) -> Response:
-        return Response(model_show(model_get(model_name, actor=actor_of(request))))
-
-
-class VersionsView(ApiView):
-    action_required: ClassVar = {"GET": "model.read", "POST": "model.register"}
+        return _shown(model_get(model_name, actor=actor_of(request)))
 
     @operation(
-        "version_list",
-        "Versions, newest registration first",
+        "model_change",
+        "Describe a model, or rename it",
         tag=TAG,
+        description="The old name leaves a tombstone: a model made under it later does not count from 1 again.",
         path=MODEL,
-        query=PageQuery,
-        answers={200: page_schema("ModelVersion", VersionSchema)},
+        query=DryRunQuery,
+        body=ModelChange,
+        errors=(409,),
+        needs_if_match=True,
+        answers={200: ModelSchema},
     )
-    def get(self, request: Request, model_name: str) -> Response:
-        asked = query_of(request, PageQuery)
-        found = ModelVersion.objects.select_related("model").prefetch_related("aliases")
-        found = found.filter(model=model_get(model_name, actor=actor_of(request)))
-        return Response(page_of(found, key="-number", show=version_show, **asked))
+    @rehearsable
+    def patch(self, request: Request, model_name: str) -> Response:
+        actor, asked = actor_of(request), body_of(request, ModelChange)
+        with transaction.atomic():
+            if_match(request, revision_of(model_locked(model_name, actor=actor, action="model.write")))
+            if "description" in asked:
+                model_describe(actor=actor, name=model_name, description=asked["description"])
+            name = asked.get("name", model_name)
+            try:
+                model_rename(actor=actor, name=model_name, new_name=name)
+            except InvalidInput as error:
+                raise InvalidInput.at("/name", error.code, error.detail) from error
+            return _shown(model_get(name, actor=actor))
 
     @operation(
-        "version_register",
-        "Register the artifact at a path as an immutable version",
+        "model_delete",
+        "Delete a model, its versions and aliases; rows, numbers and history stay",
         tag=TAG,
-        description="The artifact stays where it is; its digest, signature and declared ranges are read and kept. "
-        "Refused with the differing fields named when it would break callers of the same major version.",
+        description="Refused while an endpoint runs one of its versions, or a protected alias points at one.",
         path=MODEL,
-        body=VersionBody,
-        is_idempotent=True,
-        answers={201: VersionSchema},
+        query=ReasonQuery,
+        needs_if_match=True,
+        answers={204: None},
     )
-    @idempotent_prepared
-    def post(self, request: Request, model_name: str) -> Callable[[], Response]:
-        asked = body_of(request, VersionBody)
-        actor, semver = actor_of(request), asked.pop("version")
-        seen = artifact_read(actor=actor, model_name=model_name, path=asked["path"])
-
-        def register() -> Response:
-            version = version_register(actor=actor, model_name=model_name, semver=semver, seen=seen, **asked)
-            place = f"/api/v1/models/{model_name}/versions/{version.semver}"
-            return Response(version_show(version), status=201, headers={"Location": place})
-
-        return register
+    def delete(self, request: Request, model_name: str) -> Response:
+        actor, reason = actor_of(request), query_of(request, ReasonQuery)["reason"]
+        with transaction.atomic():
+            if_match(request, revision_of(model_locked(model_name, actor=actor, action="model.delete")))
+            model_delete(actor=actor, name=model_name, reason=reason)
+        return Response(status=204)
 
 
-class VersionView(ApiView):
-    action_required = "model.read"
-
-    @operation(
-        "version_get",
-        "One version",
-        tag=TAG,
-        path={**MODEL, "version": "major.minor.patch, a number, or an alias."},
-        answers={200: VersionSchema},
-    )
-    def get(self, request: Request, model_name: str, version: str) -> Response:
-        return Response(version_show(version_by(model_name, version, actor=actor_of(request))))
-
-
-class CompareView(ApiView):
-    action_required = "model.read"
-
-    @operation(
-        "version_compare",
-        "Could candidate take over the calls made for stable?",
-        tag=TAG,
-        path=MODEL,
-        query=CompareQuery,
-        answers={200: ComparisonSchema},
-    )
-    def get(self, request: Request, model_name: str) -> Response:
-        asked = query_of(request, CompareQuery)
-        actor = actor_of(request)
-        stable = version_by(model_name, asked["stable"], actor=actor)
-        candidate = version_by(model_name, asked["candidate"], actor=actor)
-        differences = drop_in_problems(stable, candidate)
-        return Response(
-            {
-                "object": "version_comparison",
-                "model": model_name,
-                "stable": stable.reference,
-                "candidate": candidate.reference,
-                "is_drop_in": not differences,
-                "differences": [difference.as_dict() for difference in differences],
-            }
-        )
+def _shown(model: Model) -> Response:
+    return with_etag(model_show(model), revision_of(model))

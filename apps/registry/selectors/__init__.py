@@ -14,9 +14,11 @@ from django.db.models import Prefetch, Q, QuerySet
 from apps.accounts.services.access import EVERY, Every, scope_q, visible_teams
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput, NotFound
+from apps.registry.domain.names import alias_at as alias_instant
+from apps.registry.domain.names import version_line
 from apps.registry.domain.semver import Semver, looks_like_version
 from apps.registry.domain.signature import Difference, Signature, breaking_differences
-from apps.registry.domain.words import ModelKind, PromotionState
+from apps.registry.domain.words import ModelKind, PromotionState, VersionStatus
 from apps.registry.models import Alias, AliasMove, Model, ModelVersion, PromotionRequest
 
 READ = "model.read"
@@ -94,7 +96,8 @@ def version_get(version_id: str, *, actor: Actor | None = None) -> ModelVersion:
 
 
 def version_by(model_name: str, reference: str, *, actor: Actor | None = None) -> ModelVersion:
-    """By semver (``1.2.0``), number (``3``) or alias (``champion``). Raises NotFound."""
+    """By semver (``1.2.0``), number (``3``), alias (``champion``), or what is computed: ``latest``, the newest of a
+    line (``s1``, ``s1-2``), an alias at an instant (``champion__at__20261101T120000Z``). Raises NotFound."""
     model = model_get(model_name, actor=actor)
     versions = ModelVersion.objects.select_related("model").filter(model=model)
     if reference.isascii() and reference.isdigit():
@@ -102,7 +105,7 @@ def version_by(model_name: str, reference: str, *, actor: Actor | None = None) -
     elif looks_like_version(reference):
         found = _by_semver(model, reference)
     else:
-        found = versions.filter(aliases__name=reference).first()
+        found = versions.filter(aliases__name=reference).first() or _computed(model, reference)
     if found is None:
         raise NotFound("version_unknown", f"{model_name} has no version {reference}.")
     return found
@@ -131,6 +134,25 @@ def signature_of(version: ModelVersion) -> Signature:
 def drop_in_problems(stable: ModelVersion, candidate: ModelVersion) -> list[Difference]:
     """Why ``candidate`` cannot take over calls made for ``stable``; empty when it can."""
     return breaking_differences(signature_of(stable), signature_of(candidate))
+
+
+def _computed(model: Model, alias: str) -> ModelVersion | None:
+    """As the MLflow protocol reads them: ``latest`` leaves failed versions out, a line has ready ones only."""
+    versions = ModelVersion.objects.select_related("model").filter(model=model)
+    if alias.lower() == "latest":
+        return versions.exclude(status=VersionStatus.FAILED).order_by("-number").first()
+    if (line := version_line(alias)) is not None:
+        major, minor = line
+        versions = versions.filter(status=VersionStatus.READY, major=major)
+        return (versions if minor is None else versions.filter(minor=minor)).order_by("-minor", "-patch").first()
+    try:
+        past = alias_instant(alias)
+    except InvalidInput:
+        return None  # an instant that no calendar has
+    if past is None:
+        return None
+    moves = AliasMove.objects.filter(model=model, name=past[0], at__lte=past[1]).order_by("-at", "-id")
+    return versions.filter(pk=moves.values_list("to_version_id", flat=True).first()).first()
 
 
 def _by_semver(model: Model, text: str) -> ModelVersion | None:

@@ -108,8 +108,13 @@ def plain_models(
     return found[:limit], _token(digest, [found[limit - 1]["name"]]) if len(found) > limit else ""
 
 
-def search_versions(*, actor: Actor, text: str, order_by: Sequence[str], limit: int, token: str) -> Page:
-    """What the actor may see. Raises InvalidInput at ``/filter``, ``/order_by`` or ``/page_token``."""
+def search_versions(
+    *, actor: Actor, text: str, order_by: Sequence[str], limit: int, token: str, model: Model | None = None
+) -> Page:
+    """What the actor may see; of ``model`` only, whatever its kind, where one is given.
+
+    Raises InvalidInput at ``/filter``, ``/order_by`` or ``/page_token``.
+    """
     clauses, order = parse_filter(text, VERSION_ATTRIBUTES), parse_order(order_by, VERSION_ORDERS)
     found = ModelVersion.objects.filter(readable_q(actor, "model__team_id"), model__deleted_at=None)
     kind = ModelKind.MODEL
@@ -123,7 +128,9 @@ def search_versions(*, actor: Actor, text: str, order_by: Sequence[str], limit: 
     wanted = order or (Order("last_updated_timestamp", False),)
     wanted = _with(_with(wanted, Order("name", True)), Order("version_number", False))
     columns = [(_VERSION_COLUMNS[one.key], one.is_ascending) for one in wanted]
-    return _page(found.filter(model__kind=kind), columns, limit, token, ("versions", text, list(order_by)))
+    found = found.filter(model__kind=kind) if model is None else found.filter(model=model)
+    query = ("versions", text, list(order_by), *([model.pk] if model is not None else []))
+    return _page(found, columns, limit, token, query)
 
 
 def only_model_asked(*, text: str, order_by: Sequence[str], token: str) -> str:

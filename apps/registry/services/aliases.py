@@ -39,13 +39,7 @@ def alias_move(*, actor: Actor, model_name: str, alias: str, version: str, expec
         model = model_locked(model_name, actor=actor, action=MOVE)
         chosen = version_by(model_name, version)
         row = alias_row(model, alias)
-        before = row.version.reference if row else ""
-        if expected is not None and expected != before:
-            raise Conflict(
-                "alias_moved",
-                f"{alias} points at {before or 'nothing'}, not at {expected or 'nothing'}; look again.",
-                extra={"alias": alias, "current": before},
-            )
+        _unmoved(alias, row, expected)
         moved = _point_or_ask(actor, model, alias, row, chosen)
     return _or_raise(moved)
 
@@ -60,10 +54,10 @@ def alias_set(*, actor: Actor, model_name: str, alias: str, number: int) -> Alia
     return _or_raise(moved)
 
 
-def alias_remove(*, actor: Actor, model_name: str, alias: str) -> None:
-    """Take an alias away; one that is not there is no fault.
+def alias_remove(*, actor: Actor, model_name: str, alias: str, expected: str | None = None) -> None:
+    """Take an alias away; one that is not there is no fault. ``expected`` as for ``alias_move``.
 
-    Raises InvalidInput, NotFound, Forbidden, PromotionAsked.
+    Raises InvalidInput, NotFound, Forbidden, Conflict ``alias_moved``, PromotionAsked.
     """
     check_alias(alias)
     asked = None
@@ -71,13 +65,25 @@ def alias_remove(*, actor: Actor, model_name: str, alias: str) -> None:
         model = model_locked(model_name, actor=actor, action=MOVE)
         row = alias_row(model, alias)
         if row is None:
-            return
+            return  # whoever removed it did what is asked for here
+        _unmoved(alias, row, expected)
         if promotion_needed(actor, model, alias):
             asked = promotion_ask(actor, model, row, alias, None)
         else:
             aliases_to_nowhere(actor, model, [row])
     if asked is not None:
         raise PromotionAsked.of(asked)
+
+
+def _unmoved(alias: str, row: Alias | None, expected: str | None) -> None:
+    """Raises Conflict ``alias_moved`` unless the alias points where the caller saw it."""
+    current = row.version.reference if row else ""
+    if expected is not None and expected != current:
+        raise Conflict(
+            "alias_moved",
+            f"{alias} points at {current or 'nothing'}, not at {expected or 'nothing'}; look again.",
+            extra={"alias": alias, "current": current},
+        )
 
 
 def _point_or_ask(

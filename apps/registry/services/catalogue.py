@@ -129,8 +129,8 @@ def model_rename(*, actor: Actor, name: str, new_name: str) -> Model:
     return model
 
 
-def model_delete(*, actor: Actor, name: str) -> None:
-    """Hides the model, its versions and aliases; rows, numbers and history stay.
+def model_delete(*, actor: Actor, name: str, reason: str = "") -> None:
+    """Hides the model, its versions and aliases; rows, numbers and history stay. ``reason`` goes to the audit log.
 
     Raises NotFound, Forbidden, and PolicyRefused while a protected alias points at one of them (``alias_protected``) or
     an endpoint runs one (``version_deployed``).
@@ -152,7 +152,8 @@ def model_delete(*, actor: Actor, name: str) -> None:
         model.deleted_at = moment
         _touch(model, "deleted_at")
         announce(model, "registered_model", "deleted", {"name": name})
-        _record(actor, "model.deleted", model, versions=count)
+        why = {"reason": reason[:2000]} if reason else {}
+        _record(actor, "model.deleted", model, versions=count, **why)
 
 
 def model_tag_set(*, actor: Actor, name: str, key: str, value: str) -> None:

@@ -24,7 +24,7 @@ def download_uri(row: Mapping[str, Any]) -> str:
     for _ in range(MAX_COPIES):
         found = ModelVersion.everything.filter(pk=version_id, parent__isnull=False)
         parent = found.values_list("parent__source_uri", "parent_id").first()
-        if parent is None or not source.startswith("models:/"):
+        if parent is None or not source.startswith("models:/") or source.startswith("models:/m-"):
             return source
         source, version_id = parent
     return source

@@ -27,6 +27,7 @@ from apps.registry.services.aliases import alias_move
 from apps.registry.services.announce import announce, version_record
 from apps.registry.services.catalogue import model_register
 from apps.registry.services.locks import model_allowed, model_locked
+from apps.registry.services.provenance import Provenance, provenance_columns
 from apps.registry.services.verify_policy import formats_judge
 
 __all__ = ["Seen", "alias_move", "artifact_read", "model_create", "version_register"]
@@ -59,17 +60,19 @@ def version_register(
     run_id: str = "",
     description: str = "",
     seen: Seen | None = None,
+    provenance: Provenance | None = None,
 ) -> ModelVersion:
     """An immutable version of the artifact at ``path``, which stays where it is; its digest is kept.
 
     ``seen``: what ``artifact_read`` found a moment ago, for a caller who is in a transaction by now.
 
-    Raises InvalidInput (semver, path and what lies there, metrics), NotFound (model), Forbidden, Conflict (semver
-    taken) and PolicyRefused: ``major_bump_required`` (the signature breaks callers of the same major version),
+    Raises InvalidInput (semver, path and what lies there, metrics, provenance), NotFound (model), Forbidden, Conflict
+    (semver taken) and PolicyRefused: ``major_bump_required`` (the signature breaks callers of the same major version),
     ``format_refused`` (the model's format policy does not let its files in).
     """
     number = Semver.parse(semver)
     measured, params = _json("/metrics", metrics), _json("/params", params)
+    said = provenance_columns(actor, model_name, provenance or Provenance())
     # Hashing may take long: before the transaction, so that the model's row is not locked meanwhile.
     seen = seen or artifact_read(actor=actor, model_name=model_name, path=path)
     artifact, moment = seen.artifact, now()
@@ -92,6 +95,7 @@ def version_register(
             created_at=moment,
             updated_at=moment,
             created_by=actor.label,
+            **said,
         )
         model.next_number += 1
         model.updated_at = version.updated_at
@@ -147,9 +151,10 @@ def _tell(actor: Actor, model: Model, version: ModelVersion) -> None:
 
 
 def _check_new(model: Model, number: Semver, artifact: Artifact) -> None:
+    read = ("id", "major", "minor", "patch", "artifact_digest", "signature", "input_constraints")  # not their profiles
     known = {
         Semver(one.major, one.minor, one.patch): one
-        for one in ModelVersion.everything.filter(model=model, major__isnull=False)
+        for one in ModelVersion.everything.filter(model=model, major__isnull=False).only(*read)
         if one.major is not None and one.minor is not None and one.patch is not None
     }
     if number in known:

@@ -88,9 +88,10 @@ def number_semver(version: ModelVersion) -> None:
 
     Raises InvalidInput, Conflict ``version_exists`` and PolicyRefused for a wanted semver that cannot be had.
     """
+    others = ModelVersion.everything.filter(model_id=version.model_id, major__isnull=False).exclude(pk=version.pk)
     known = {
         Semver(one.major, one.minor, one.patch): Signature.of(one.signature, one.input_constraints)
-        for one in ModelVersion.everything.filter(model_id=version.model_id, major__isnull=False).exclude(pk=version.pk)
+        for one in others.only("id", "major", "minor", "patch", "signature", "input_constraints")
         if one.major is not None and one.minor is not None and one.patch is not None
     }
     signature = Signature.of(version.signature, version.input_constraints)

@@ -19,9 +19,10 @@ from apps.registry.domain.words import Stage, Trust, VersionStatus
 from apps.registry.models import Alias, Model, ModelVersion, VersionTag
 from apps.registry.services.alias_rows import aliases_to_nowhere
 from apps.registry.services.announce import announce, version_record
-from apps.registry.services.counting import model_counted, row_insert
+from apps.registry.services.counting import version_count
 from apps.registry.services.deployed import refuse_deployed
 from apps.registry.services.locks import model_locked, version_locked
+from apps.registry.services.provenance import Provenance, provenance_columns
 from apps.registry.services.settle import number_semver
 from apps.registry.services.sources import registered_source
 from apps.registry.services.verify import is_read_here
@@ -32,6 +33,8 @@ _COPIED = (
     *("storage_uri", "artifact_digest", "size_bytes", "flavor", "format", "inspection", "signature", "trust", "status"),
     *("input_constraints", "reference_profile", "metrics", "metrics_data_digest", "params", "git_commit", "lineage"),
 )
+_SAID = frozenset({"git_commit", "lineage"})
+"""What a copy's author may say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 def version_create(*, actor: Actor, model_name: str, entry: Entry) -> ModelVersion:
@@ -55,18 +59,15 @@ def version_create(*, actor: Actor, model_name: str, entry: Entry) -> ModelVersi
     2. ``models:/name/number`` of this registry: what is known of that version, copied now;
     3. any other source: READY at once and unverified, a catalogue entry whose source is never followed.
 
-    Raises InvalidInput (source, texts, tags), NotFound (model, the version copied), Forbidden and Conflict (a semver
-    tag that is taken; the number only is refused, nothing is entered).
+    Raises InvalidInput (source, texts, tags, provenance), NotFound (model, the version copied), Forbidden and Conflict
+    (a semver tag that is taken; the number only is refused, nothing is entered).
     """
     wanted = _checked(entry)
+    said = provenance_columns(actor, model_name, entry.provenance)
     with transaction.atomic():
         origin = registered_source(entry.source, actor=actor)
         moment = now()
-        counted = model_counted(model_name, actor=actor, action=REGISTER, moment=moment)
-        model = counted.model
         version = ModelVersion(
-            model=model,
-            number=counted.number,
             semver_wanted=wanted,
             source_uri=entry.source,
             run_id=entry.run_id,
@@ -78,9 +79,16 @@ def version_create(*, actor: Actor, model_name: str, entry: Entry) -> ModelVersi
             created_at=moment,
             updated_at=moment,
             created_by=actor.label,
+            **said,
         )
+        if origin is not None and "parent" in said:
+            raise InvalidInput.at("/parent", "parent_given", "A copy is built from what it copies; leave this empty.")
         is_pending = _place(version, origin)
-        row_insert(version)
+        counted = version_count(version, model_name, actor=actor, action=REGISTER)
+        model = counted.model
+        if origin is not None and origin.semver:
+            number_semver(version)
+            version.save(update_fields=["major", "minor", "patch"])
         kept = {key: value for key, value in entry.tags.items() if key != names.SEMVER_TAG}
         if kept:
             VersionTag.objects.bulk_create(VersionTag(version=version, key=key, value=kept[key]) for key in kept)
@@ -162,11 +170,11 @@ def version_stage(
     return version
 
 
-def version_delete(*, actor: Actor, model_name: str, number: int) -> None:
-    """Hides a version and takes its aliases away; its row, number and semver stay. Raises NotFound.
+def version_delete(*, actor: Actor, model_name: str, number: int, reason: str = "") -> None:
+    """Hides a version and takes its aliases away; its row, number and semver stay. ``reason`` goes to the audit log.
 
-    Raises PolicyRefused while a protected alias points at it (``alias_protected``) or an endpoint runs it
-    (``version_deployed``).
+    Raises NotFound, Forbidden, and PolicyRefused while a protected alias points at it (``alias_protected``) or an
+    endpoint runs it (``version_deployed``).
     """
     with transaction.atomic():
         model = model_locked(model_name, actor=actor, action=DELETE)
@@ -184,7 +192,8 @@ def version_delete(*, actor: Actor, model_name: str, number: int) -> None:
         version.deleted_at = now()
         _touch(model, version, "deleted_at")
         announce(model, "model_version", "deleted", {"name": model.name, "version": str(number)})
-        version_record(actor, "version.deleted", model, version, aliases=[alias.name for alias in held])
+        why = {"reason": reason[:2000]} if reason else {}
+        version_record(actor, "version.deleted", model, version, aliases=[alias.name for alias in held], **why)
 
 
 def version_tag_set(*, actor: Actor, model_name: str, number: int, key: str, value: str) -> None:
@@ -233,11 +242,10 @@ def _place(version: ModelVersion, origin: ModelVersion | None) -> bool:
     """Status and trust of a new version; True when a worker must look at its source."""
     if origin is not None:
         for name in _COPIED:
-            setattr(version, name, getattr(origin, name))
+            if not (name in _SAID and getattr(version, name)):
+                setattr(version, name, getattr(origin, name))
         version.parent = origin
         version.run_id = version.run_id or origin.run_id
-        if origin.semver:
-            number_semver(version)
         return False
     if is_read_here(version.source_uri, version.created_by, version.mlflow_model_id):
         version.status = VersionStatus.PENDING

@@ -13,6 +13,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from apps.registry.models import ModelVersion
+from apps.registry.web.shown import called
 
 MAX_RENDERED = 200_000
 _SCHEMES = ("http://", "https://", "mailto:", "#", "/")
@@ -82,7 +83,7 @@ def skeleton(version: ModelVersion) -> str:
 
 
 def _training(version: ModelVersion) -> list[tuple[str, str]]:
-    parent = version.parent.reference if version.parent is not None else ""
+    parent = called(version.parent)
     known = [
         ("Framework", version.flavor),
         ("Run", version.run_id),

@@ -34,10 +34,20 @@ from apps.registry.services.catalogue import (
 )
 from apps.registry.web.cards import markdown, plain
 from apps.registry.web.doors import Faults, attempt, require, why_not_here
-from apps.registry.web.shown import badge_of, common_metrics, load_lines, register_lines, stage_word, story_brief
+from apps.registry.web.following import Followers, followers_of
+from apps.registry.web.shown import (
+    badge_of,
+    common_metrics,
+    is_loadable,
+    load_lines,
+    register_lines,
+    stage_word,
+    story_brief,
+)
 
 PER_PAGE = 25
 MOVES_SHOWN = 8
+CHAMPION = "champion"
 SHOWN_WORDS = (("", "All"), ("ready", "Verified"), ("unverified", "Unverified"), ("pending", "Being checked"),
                ("failed", "Refused"), ("archived", "Archived"))  # fmt: skip
 ACTIONS = {
@@ -156,7 +166,7 @@ def _page(request: HttpRequest, found: Model, faults: Faults | None = None, stat
         "is_first_page": not below,
         "shown": shown,
         "shown_words": SHOWN_WORDS,
-        "aliases": _aliases(found, aliases),
+        "aliases": _aliases(found, aliases, followers_of(actor, found)),
         "protected": " ".join(sorted(found.protected_aliases)),
         "moves": moves_of(found, MOVES_SHOWN),
         "then": then,
@@ -165,7 +175,7 @@ def _page(request: HttpRequest, found: Model, faults: Faults | None = None, stat
         "tags": list(found.tags.order_by("key")),
         "places": places,
         "lines": register_lines(found.name),
-        "load": load_lines(f"{found.name}@{aliases[0].name}" if aliases else f"{found.name}/1"),
+        "load": _load(found, aliases, [] if below or shown else versions),
         "faults": {**(faults or {}), **fault_at},
         "typed": request.POST,
         "why_not": {name: why_not_here(request, action, found) for name, action in ACTIONS.items()},
@@ -186,11 +196,31 @@ def _row(one: ModelVersion, metrics: list[str], aliases: list[Alias], places: li
     }
 
 
-def _aliases(found: Model, rows: list[Alias]) -> list[dict[str, Any]]:
-    """Every alias, and the protected names that point nowhere yet."""
-    shown = [{"name": row.name, "row": row, "is_protected": row.name in found.protected_aliases} for row in rows]
-    free = sorted(set(found.protected_aliases) - {row.name for row in rows})
-    return [*shown, *({"name": name, "row": None, "is_protected": True} for name in free)]
+def _aliases(found: Model, rows: list[Alias], followers: dict[str, Followers]) -> list[dict[str, Any]]:
+    """Every alias, and the names that are protected or followed and point nowhere yet."""
+    here: dict[str, Alias | None] = {row.name: row for row in rows}
+    free = sorted({*found.protected_aliases, *followers} - here.keys())
+    return [
+        {
+            "name": name,
+            "row": here.get(name),
+            "is_protected": name in found.protected_aliases,
+            "followers": followers.get(name),
+        }
+        for name in [*here, *free]
+    ]
+
+
+def _load(found: Model, aliases: list[Alias], newest: list[ModelVersion]) -> str:
+    """The lines that load what one should: the champion, else the newest version; "" while none is verified.
+
+    ``newest`` are the newest versions as far as the page has read them already.
+    """
+    champion = next((row.version for row in aliases if row.name == CHAMPION), None)
+    if champion is not None and is_loadable(champion):
+        return load_lines(f"{found.name}@{CHAMPION}")
+    ready = [one for one in newest if is_loadable(one)] or versions_below(found, below=None, shown="ready", limit=1)
+    return load_lines(f"{found.name}/{ready[0].number}") if ready else ""
 
 
 def _asked_at(request: HttpRequest, found: Model) -> tuple[list[AliasMove] | None, str, dict[str, str]]:

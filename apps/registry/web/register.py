@@ -25,15 +25,17 @@ from apps.registry.domain.names import SEMVER_TAG, check_model_name
 from apps.registry.models import Model, ModelVersion
 from apps.registry.selectors.pages import model_seen, teams_seen
 from apps.registry.services.catalogue import model_register
+from apps.registry.services.provenance import Provenance, provenance_columns
 from apps.registry.services.register import version_register
 from apps.registry.services.versions import Entry, version_create
 from apps.registry.web.doors import faults_of
 from apps.registry.web.rehearsal import Rehearsal, rehearse_source, rehearse_upload
-from apps.registry.web.shown import register_lines
+from apps.registry.web.shown import called, register_lines
 from apps.registry.web.uploads import MAX_BYTES, area_of, files_keep
 
 REGISTER = "model.register"
-FIELDS = ("model", "team", "source", "semver", "description", "run_id", "metrics", "params", "tags", "area")
+MORE = ("run_id", "git_commit", "parent", "lineage")
+FIELDS = ("model", "team", "source", "semver", "description", "metrics", "params", "tags", "area", *MORE)
 _ENVELOPE = 1024 * 1024  # what a form weighs besides its files
 MAX_LINES = 200
 
@@ -47,6 +49,7 @@ def _form(request: HttpRequest) -> HttpResponse:
             typed["area"] = files_keep(actor_of_request(request), files, request.POST.getlist("paths"))
         model, is_new = _model(actor_of_request(request), typed)
         entry = _entry(typed)
+        provenance_columns(actor_of_request(request), model.name, entry["provenance"])
         found = _rehearsed(actor_of_request(request), typed, model, is_new=is_new)
     except Forbidden:
         raise
@@ -62,7 +65,7 @@ def _form(request: HttpRequest) -> HttpResponse:
         raise
     except DomainError as fault:
         return _page(request, typed, found=found, faults=_named(fault), status=422)
-    messages.success(request, f"{model.name} {made.reference} is registered.")
+    messages.success(request, f"{model.name} {called(made)} is registered.")
     return redirect("registry:version", model.name, made.reference)
 
 
@@ -123,7 +126,7 @@ def _registered(
         if is_new:
             model_register(actor=actor, name=model.name, team=team)
         if found.seen is not None:
-            known = {name: entry[name] for name in ("metrics", "params", "run_id", "description")}
+            known = {name: entry[name] for name in ("metrics", "params", "run_id", "description", "provenance")}
             return version_register(
                 actor=actor, model_name=model.name, semver=found.chosen, path=found.source, seen=found.seen, **known
             )
@@ -140,6 +143,7 @@ def _entry(typed: dict[str, str]) -> dict[str, Any]:
         "metrics": {name: _number(name, value) for name, value in _lines(typed["metrics"], "metrics").items()},
         "params": _lines(typed["params"], "params"),
         "tags": _lines(typed["tags"], "tags"),
+        "provenance": Provenance(typed["git_commit"], typed["parent"], _lines(typed["lineage"], "lineage")),
     }
 
 
@@ -199,7 +203,7 @@ def _page(
         "teams": teams,
         "max_gib": MAX_BYTES // 1024**3,
         "lines": register_lines(typed.get("model") or "churn"),
-        "is_more_open": any(typed.get(name) for name in ("run_id", "metrics", "params", "tags"))
-        or any((faults or {}).get(name) for name in ("run_id", "metrics", "params", "tags")),
+        "is_more_open": any(typed.get(name) or (faults or {}).get(name) for name in ("metrics", "params", "tags")),
+        "is_origin_open": any(typed.get(name) or (faults or {}).get(name) for name in MORE),
     }
     return render(request, "registry/register.html", context, status=status)

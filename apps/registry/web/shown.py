@@ -39,6 +39,18 @@ class Story:
     line: str = ""
 
 
+def called(version: ModelVersion | None) -> str:
+    """How a version is written everywhere: its semver, or "v6" after its number while it has none; "" for none."""
+    if version is None:
+        return ""
+    return version.semver or f"v{version.number}"
+
+
+def is_loadable(version: ModelVersion) -> bool:
+    """Whether its bytes can be had from here: read, and found to be what they should be."""
+    return version.status == VersionStatus.READY and version.trust == Trust.VERIFIED
+
+
 def columns_of(version: ModelVersion) -> list[dict[str, Any]]:
     """The inputs with their declared constraints in words."""
     return inputs_shown(version.signature, version.input_constraints)

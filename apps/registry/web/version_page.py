@@ -11,12 +11,14 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput
 from apps.registry.domain.names import SEMVER_TAG
 from apps.registry.domain.words import Stage, Trust, VersionStatus
 from apps.registry.models import ModelVersion
 from apps.registry.selectors.pages import aliases_of, deployments_of, version_seen
 from apps.registry.services.aliases import alias_move
+from apps.registry.services.verify import is_read_here
 from apps.registry.services.verify_ingest import version_ingest_ask
 from apps.registry.services.versions import (
     version_card_set,
@@ -26,10 +28,21 @@ from apps.registry.services.versions import (
     version_tag_remove,
     version_tag_set,
 )
+from apps.registry.web.bring import artifact_location_lines, bring_lines
 from apps.registry.web.cards import markdown, skeleton
 from apps.registry.web.doors import Faults, attempt, require, why_not_here
 from apps.registry.web.model_page import ACTIONS
-from apps.registry.web.shown import badge_of, columns_of, files_of, load_lines, pickles_of, stage_word, story_of
+from apps.registry.web.shown import (
+    badge_of,
+    called,
+    columns_of,
+    files_of,
+    is_loadable,
+    load_lines,
+    pickles_of,
+    stage_word,
+    story_of,
+)
 
 STAGES = tuple((stage.value, stage.value.capitalize()) for stage in Stage)
 
@@ -140,17 +153,17 @@ def delete(request: HttpRequest, name: str, reference: str) -> HttpResponse:
     actor = actor_of_request(request)
     found = version_seen(actor, name, reference)
     require(request, "model.delete", found.model)
-    called = f"{name} {found.reference}"
+    typed = f"{name} {called(found)}"
 
     def remove() -> None:
-        if request.POST.get("confirm", "").strip() != called:
-            raise InvalidInput.at("/confirm", "not_confirmed", f"Type {called} to delete it; nothing was deleted.")
+        if request.POST.get("confirm", "").strip() != typed:
+            raise InvalidInput.at("/confirm", "not_confirmed", f"Type {typed} to delete it; nothing was deleted.")
         version_delete(actor=actor, model_name=name, number=found.number)
 
     return attempt(
         request,
         remove,
-        done=f"{called} is deleted. Its number and semver are never given again.",
+        done=f"{typed} is deleted. Its number and semver are never given again.",
         then=reverse("registry:model", args=[name]),
         refused=lambda f, s: _page(request, found, f, s),
     )
@@ -199,14 +212,32 @@ def _page(request: HttpRequest, found: ModelVersion, faults: Faults | None = Non
         "card": markdown(found.card or skeleton(found)),
         "is_skeleton": not found.card,
         "card_text": found.card or skeleton(found),
-        "load": load_lines(f"{model.name}@{mine[0].name}" if mine else f"{model.name}/{found.number}"),
-        "needs_bytes": found.status == VersionStatus.READY and found.trust != Trust.VERIFIED,
+        "load": _load(found, mine),
+        **_bytes(actor, found),
         "base_url": settings.PILOTHOUSE_BASE_URL,
         "faults": faults or {},
         "typed": request.POST,
         "why_not": {name: why_not_here(request, action, model) for name, action in ACTIONS.items()},
     }
     return render(request, "registry/version.html", context, status=status)
+
+
+def _load(found: ModelVersion, mine: list[Any]) -> str:
+    """The lines that load it, "" while its bytes are not here."""
+    if not is_loadable(found):
+        return ""
+    return load_lines(f"{found.model.name}@{mine[0].name}" if mine else f"{found.model.name}/{found.number}")
+
+
+def _bytes(actor: Actor, found: ModelVersion) -> dict[str, Any]:
+    """Whether its bytes are missing, where they can be read from ("" for nowhere), and how else to bring them."""
+    is_read = is_read_here(found.source_uri, actor.label, found.mlflow_model_id)
+    return {
+        "needs_bytes": found.status == VersionStatus.READY and found.trust != Trust.VERIFIED,
+        "readable_source": found.source_uri if is_read else "",
+        "bring": bring_lines(found),
+        "along": artifact_location_lines(found.model.name),
+    }
 
 
 def _choices(protected: list[str], aliases: list[Any], found: ModelVersion) -> list[dict[str, Any]]:
@@ -218,6 +249,7 @@ def _choices(protected: list[str], aliases: list[Any], found: ModelVersion) -> l
             "name": name,
             "is_protected": name in protected,
             "current": here[name].version.reference if name in here else "",
+            "current_called": called(here[name].version) if name in here else "",
             "is_here": name in here and here[name].version_id == found.pk,
         }
         for name in names

@@ -102,6 +102,10 @@ class SafeCommandBody(StrictSerializer):
     expected_step = StrictInteger(required=False, min_value=-1, max_value=MAX_STEPS, help_text="Not looked at.")
 
 
+class AcknowledgeBody(StrictSerializer):
+    reason = StrictChar(max_length=500, allow_blank=True, default="", help_text="What is done about it.")
+
+
 class WaitQuery(StrictSerializer):
     wait_seconds = StrictInteger(
         min_value=0, max_value=LONGEST_SECONDS, default=0, help_text="Wait for news this long."

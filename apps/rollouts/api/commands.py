@@ -14,10 +14,11 @@ from apps.accounts.services.access import access_allows
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, Forbidden, PolicyRefused
 from apps.kernel.rest import ApiView, StrictSerializer, actor_of, body_of, operation, with_etag
-from apps.rollouts.api.bodies import CommandBody, PromoteBody, SafeCommandBody
+from apps.rollouts.api.bodies import AcknowledgeBody, CommandBody, PromoteBody, SafeCommandBody
 from apps.rollouts.api.shapes import RolloutSchema, rollout_show
 from apps.rollouts.api.views import ROLLOUT, TAG, created
 from apps.rollouts.selectors import allowed_commands, rollout_get, rollout_list
+from apps.rollouts.services.acknowledge import rollout_acknowledge
 from apps.rollouts.services.lifecycle import command_plan, rollout_command
 
 NEW_ONE: dict[int, type[serializers.Serializer[Any]]] = {200: RolloutSchema, 201: RolloutSchema}
@@ -137,3 +138,14 @@ class RetryView(CommandView):
     @idempotent_prepared
     def post(self, request: Request, rollout_id: str) -> Callable[[], Response]:
         return _carry_out(request, rollout_id, "retry", CommandBody)
+
+
+class AcknowledgeView(CommandView):
+    action_required: ClassVar = {"POST": "rollout.acknowledge"}
+
+    @_documented("acknowledge", "Say that you know it went back; until then it needs somebody", AcknowledgeBody)
+    @idempotent
+    def post(self, request: Request, rollout_id: str) -> Response:
+        asked = body_of(request, AcknowledgeBody)
+        rollout = rollout_acknowledge(actor=actor_of(request), rollout_id=rollout_id, **asked)
+        return with_etag(rollout_show(rollout), rollout.revision)

@@ -183,6 +183,10 @@ class RolloutSchema(serializers.Serializer[Any]):
     step_started_at = serializers.DateTimeField(allow_null=True)
     phase_started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
+    acknowledged_at = serializers.DateTimeField(
+        allow_null=True, help_text="When a person said that they know it went back."
+    )
+    acknowledged_by = serializers.CharField(allow_blank=True)
     links = LinksSchema()
 
 
@@ -236,6 +240,8 @@ def rollout_show(rollout: Rollout) -> dict[str, Any]:
             name: iso(getattr(rollout, name))
             for name in ("created_at", "started_at", "step_started_at", "phase_started_at", "finished_at")
         },
+        "acknowledged_at": iso(rollout.acknowledged_at),
+        "acknowledged_by": rollout.acknowledged_by,
         "links": {
             "self": here,
             "transitions": f"{here}/transitions",

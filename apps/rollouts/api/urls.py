@@ -17,5 +17,6 @@ urlpatterns = [
     path("rollouts/<name:rollout_id>/promote", commands.PromoteView.as_view()),
     path("rollouts/<name:rollout_id>/abort", commands.AbortView.as_view()),
     path("rollouts/<name:rollout_id>/roll-back", commands.RollBackView.as_view()),
+    path("rollouts/<name:rollout_id>/acknowledge", commands.AcknowledgeView.as_view()),
     path("rollouts/<name:rollout_id>/retry", commands.RetryView.as_view()),
 ]

@@ -29,14 +29,16 @@ from apps.rollouts.domain.machine import (
 )
 from apps.rollouts.domain.plan import FULL_BP, Strategy
 from apps.rollouts.domain.sight import Sighted, sight_of
-from apps.rollouts.domain.state import Memo, Policy, RolloutState, Seen
+from apps.rollouts.domain.state import Memo, RolloutState, Seen
+from apps.rollouts.domain.unlooked import may_go_on_quiet, phase_seconds, unlooked
 
 
 def remember(state: RolloutState, seen: Seen) -> RolloutState:
     """The state with its memo brought up to ``seen.now``; every ``decide`` is preceded by one."""
     if seen.request is not None:
         return state
-    memo = state.memo
+    memo = unlooked(state, seen)
+    state = replace(state, memo=memo)
     is_known = not seen.target_error
     if is_known:
         is_unready = state.carries_traffic and not seen.candidate.is_ready
@@ -61,35 +63,35 @@ def is_blind(state: RolloutState, seen: Seen) -> bool:
     if seen.target_error or seen.telemetry_error or not seen.route.is_applied:
         return True
     sight = sight_of(state, seen)
-    return sight.kind is Sighted.STOPPED or (sight.kind is Sighted.QUIET and seen.policy is not Policy.SKIP)
+    return sight.kind is Sighted.STOPPED or (sight.kind is Sighted.QUIET and not may_go_on_quiet(state, seen))
 
 
 def baked_seconds(state: RolloutState, now: float) -> float:
-    """How long the current step has baked under our eyes, pauses and blind stretches left out."""
+    """How long the current step has baked under our eyes; pauses, blind stretches and gaps without a look left out."""
     memo = state.memo
     if state.phase is not Phase.BAKING:
         return memo.baked_seconds
     blind = memo.blind_seconds
     if memo.blind_since is not None:
         blind += max(0.0, now - max(memo.blind_since, state.phase_started_at))
-    return memo.baked_seconds + max(0.0, now - state.phase_started_at - blind)
+    return memo.baked_seconds + max(0.0, phase_seconds(state, now) - blind)
 
 
 def advance(state: RolloutState, action: Action, now: float) -> RolloutState:
     """The state after ``action`` was recorded at ``now``. Raises IllegalTransition, always for Hold."""
     after = replace(state, phase=next_phase(state.phase, action), revision=state.revision + 1, phase_started_at=now)
     baked = baked_seconds(state, now)
-    sighted = replace(state.memo, blind_since=None, blind_seconds=0.0)
+    sighted = replace(state.memo, blind_since=None, blind_seconds=0.0, unlooked_seconds=0.0)
+    fresh = Memo(unready_since=state.memo.unready_since, unlooked_until=state.memo.unlooked_until)
     match action:
         case Shift(step=step, weight_bp=weight_bp, mirror_bp=mirror_bp):
-            fresh = Memo(unready_since=state.memo.unready_since)
             return replace(after, step=step, weight_bp=weight_bp, mirror_bp=mirror_bp, step_started_at=now, memo=fresh)
         case Bake(step=step) | Wait(step=step) | Gate(step=step):
-            memo = sighted if step == state.step else Memo(unready_since=state.memo.unready_since)
+            memo = sighted if step == state.step else fresh
             return replace(after, step=step, step_started_at=state.step_started_at or now, memo=memo)
         case AskForReview(step=step):
             # whoever records it notes the review: its id and the hash of the evidence it froze
-            memo = sighted if step == state.step else Memo(unready_since=state.memo.unready_since)
+            memo = sighted if step == state.step else fresh
             memo = replace(memo, review_id="", evidence_hash="")
             return replace(after, step=step, step_started_at=state.step_started_at or now, memo=memo)
         case Pause():
@@ -104,7 +106,7 @@ def advance(state: RolloutState, action: Action, now: float) -> RolloutState:
         case Prepare():
             # recreate stops stable first: from here on every request is meant for the candidate
             weight_bp = FULL_BP if state.plan.strategy is Strategy.RECREATE else 0
-            return replace(after, step_started_at=now, weight_bp=weight_bp)
+            return replace(after, step_started_at=now, weight_bp=weight_bp, memo=sighted)
         case Promote():
             return replace(after, memo=sighted)
         case Finish() | Conclude() | Settle() | Fail():

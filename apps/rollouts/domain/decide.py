@@ -37,6 +37,7 @@ from apps.rollouts.domain.plan import Strategy
 from apps.rollouts.domain.sight import Sight, Sighted, sight_of
 from apps.rollouts.domain.split import split_hold
 from apps.rollouts.domain.state import Policy, RolloutState, Seen
+from apps.rollouts.domain.unlooked import may_go_on_quiet, phase_seconds, unlooked_words
 
 SLOT_SECONDS = 10
 """A request may be reported up to a slot after it was served: silence counts from there."""
@@ -153,7 +154,7 @@ def _back_if_stable_lives(state: RolloutState, seen: Seen, reason: str) -> Actio
 
 
 def _preparing(state: RolloutState, seen: Seen) -> Action:
-    waited = seen.now - state.phase_started_at
+    waited = phase_seconds(state, seen.now)
     candidate = seen.candidate
     name, limit = state.candidate_version, state.plan.prepare_deadline_seconds
     if candidate.state == "failed":
@@ -163,7 +164,7 @@ def _preparing(state: RolloutState, seen: Seen) -> Action:
     detail = candidate.reason or (seen.route.error or seen.route.mismatch if candidate.is_ready else candidate.state)
     if waited >= limit:
         return _give_up(state, f"{name} was not ready within {limit} s: {detail}")
-    return Hold(f"waits for {name} to be ready ({detail}); {waited:.0f} of {limit} s")
+    return Hold(f"waits for {name} to be ready ({detail}); {waited:.0f} of {limit} s{unlooked_words(state)}")
 
 
 def _give_up(state: RolloutState, reason: str) -> Action:
@@ -173,7 +174,7 @@ def _give_up(state: RolloutState, reason: str) -> Action:
 
 
 def _shifting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
-    waited = seen.now - state.phase_started_at
+    waited = phase_seconds(state, seen.now)
     limit = state.plan.shift_deadline_seconds
     blocker = _not_applied(state, seen)
     if blocker is None:
@@ -186,7 +187,7 @@ def _shifting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
         blocker = split.reason
     if waited >= limit:
         return RollBack(f"step {state.step + 1} did not take effect within {limit} s: {blocker}")
-    return Hold(f"{blocker}; {waited:.0f} of {limit} s")
+    return Hold(f"{blocker}; {waited:.0f} of {limit} s{unlooked_words(state)}")
 
 
 def _not_applied(state: RolloutState, seen: Seen) -> str | None:
@@ -206,10 +207,21 @@ def _blind(state: RolloutState, seen: Seen, sight: Sight) -> str | None:
         return blocker
     if sight.kind is Sighted.STOPPED:
         return f"telemetry stopped: {sight.reason}; nothing is promoted on silence"
-    if sight.kind is Sighted.QUIET and seen.policy is not Policy.SKIP:
-        awaited = "answers to its probe requests" if seen.policy is Policy.PROBE else "traffic"
-        return f"{sight.reason}; by the target's policy a rollout waits for {awaited}"
+    if sight.kind is Sighted.QUIET and not may_go_on_quiet(state, seen):
+        return f"{sight.reason}; {_awaited(seen)}"
     return None
+
+
+def _awaited(seen: Seen) -> str:
+    match seen.policy:
+        case Policy.PROBE:
+            return "by the target's policy a rollout waits for answers to its probe requests"
+        case Policy.HOLD:
+            return "by the target's policy a rollout waits for traffic"
+        case Policy.SKIP:
+            return "nobody looked meanwhile, so reports that were held back have time to arrive"
+        case _:
+            assert_never(seen.policy)
 
 
 def _baking(state: RolloutState, seen: Seen, sight: Sight) -> Action:
@@ -218,9 +230,10 @@ def _baking(state: RolloutState, seen: Seen, sight: Sight) -> Action:
         return Hold(blind)
     wanted = state.plan.steps[state.step].seconds or 0
     baked = baked_seconds(state, seen.now)
+    note = unlooked_words(state)
     if baked < wanted:
-        return Hold(f"bakes at {state.weight_bp / 100:g} %: {baked:.0f} of {wanted} s")
-    return forward(state, seen, f"baked {baked:.0f} s at {state.weight_bp / 100:g} % without a guardrail failing")
+        return Hold(f"bakes at {state.weight_bp / 100:g} %: {baked:.0f} of {wanted} s{note}")
+    return forward(state, seen, f"baked {baked:.0f} s at {state.weight_bp / 100:g} % without a guardrail failing{note}")
 
 
 def _waiting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
@@ -246,7 +259,7 @@ def _gating(state: RolloutState, seen: Seen, sight: Sight) -> Action:
     open_ = [finding.reason for finding in found if finding.verdict is not Verdict.PASS]
     if not open_:
         return forward(state, seen, "; ".join(finding.reason for finding in found))
-    waited, limit = seen.now - state.phase_started_at, state.plan.inconclusive_deadline_seconds
+    waited, limit = phase_seconds(state, seen.now), state.plan.inconclusive_deadline_seconds
     if waited >= limit:
         return Pause(f"no verdict within {limit} s, a person decides: {'; '.join(open_)}")
     return Hold("; ".join(open_))
@@ -292,7 +305,7 @@ def _not_back(state: RolloutState, seen: Seen) -> str | None:
 
 def _still_called(state: RolloutState, seen: Seen, version: str, newest_at: float | None) -> str | None:
     """Whether requests by weight may still reach ``version``; an old version never shrinks while they do."""
-    quiet_since = max(state.phase_started_at, newest_at or 0.0)
+    quiet_since = max(state.phase_started_at, newest_at or 0.0, state.memo.unlooked_until or 0.0)
     quiet, wanted = seen.now - quiet_since, state.plan.drain_seconds + SLOT_SECONDS
     if quiet >= wanted:
         return None

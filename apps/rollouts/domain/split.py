@@ -8,6 +8,7 @@ from apps.kernel.stats.binomial import SplitVerdict, split_agrees
 from apps.rollouts.domain.plan import FULL_BP, Strategy
 from apps.rollouts.domain.sight import STALE_SECONDS, Sight, Sighted, is_uncalled
 from apps.rollouts.domain.state import Policy, RolloutState, Seen
+from apps.rollouts.domain.unlooked import is_silence_ours, may_go_on_quiet, phase_seconds
 
 ALPHA = 0.001
 MIN_REQUESTS = 20
@@ -46,21 +47,22 @@ def split_hold(state: RolloutState, seen: Seen, sight: Sight) -> SplitHold | Non
 
 
 def _too_few(state: RolloutState, seen: Seen, sight: Sight, reason: str) -> SplitHold:
-    waited = seen.now - state.phase_started_at
+    waited, is_ours = phase_seconds(state, seen.now), is_silence_ours(state, seen.now)
     if waited < STALE_SECONDS:
         return SplitHold(reason, is_waiting=True)
     match seen.policy:
         case Policy.SKIP:
-            if sight.kind is Sighted.QUIET or waited >= state.plan.shift_deadline_seconds:
+            is_quiet = sight.kind is Sighted.QUIET and may_go_on_quiet(state, seen)
+            if is_quiet or waited >= state.plan.shift_deadline_seconds:
                 return SplitHold(f"{reason}; skipped by the target's policy after {waited:.0f} s", is_skipped=True)
-        case Policy.PROBE:
+        case Policy.PROBE if not is_ours:
             probes = seen.candidate_traffic.probes
             if is_uncalled(seen) and probes >= MIN_PROBES:
                 proof = f"{probes} probe requests were answered, which prove health and not the split"
                 return SplitHold(f"{reason}; nobody calls; {proof}: not measured", is_skipped=True)
             if is_uncalled(seen):
                 return SplitHold(f"{reason}; {probes} of {MIN_PROBES} probe requests answered", is_waiting=True)
-        case Policy.HOLD:
+        case Policy.HOLD | Policy.PROBE:
             pass
     if state.plan.strategy is Strategy.RECREATE and state.plan.declared_downtime and sight.kind is Sighted.QUIET:
         return SplitHold(f"{reason}; nobody calls", is_waiting=True)

@@ -21,6 +21,8 @@ class Memo:
 
     ``unready_since``: the candidate carries traffic and is not ready. ``blind_since``: nothing can be judged (target
     silent, telemetry stopped); ``blind_seconds`` sums such stretches of the current bake, which do not count.
+    ``unlooked_seconds`` sums the gaps of the current phase in which nobody looked (``unlooked.py``), apart from the
+    blind stretches; ``unlooked_until`` is the end of the newest gap.
     ``baked_seconds``: what the current step had baked before a pause. ``is_released``: a person let an untimed pause
     go. ``is_silent``: the candidate's telemetry has stopped; ``clear_since``: when it came back, because what was lost
     meanwhile would spoil the measured split for good. ``probed_at``: when probe requests were last asked for.
@@ -41,6 +43,8 @@ class Memo:
     cause: str = ""
     review_id: str = ""
     evidence_hash: str = ""
+    unlooked_seconds: float = 0.0
+    unlooked_until: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -193,7 +197,8 @@ class Seen:
     ``target_error``, ``telemetry_error``: why they could not be read, empty when they could. ``freeze``: the reason of
     an open freeze window. ``busy_with``: the rollout a pending one queues behind. ``blocked``: why a pending one can
     never begin. ``counts`` are of the whole attempt, ``recent_counts`` of its latest stretch (``stretch.py``).
-    ``review`` is the one that ``memo.review_id`` names.
+    ``review`` is the one that ``memo.review_id`` names. ``due_at``: since when a look was due, or since when none had
+    succeeded; None where that was not kept.
     """
 
     now: float
@@ -212,6 +217,7 @@ class Seen:
     blocked: str = ""
     review: ReviewSeen | None = None
     request: Request | None = None
+    due_at: float | None = None
 
     def with_request(self, request: Request) -> Seen:
         return replace(self, request=request)

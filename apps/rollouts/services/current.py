@@ -10,7 +10,7 @@ import structlog
 from apps.rollouts.domain.decide import decide
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
-from apps.rollouts.services.failed import OUTAGES
+from apps.rollouts.services.claim import OUTAGES
 from apps.rollouts.services.observe import rollouts_look
 from apps.rollouts.services.record import findings_json
 from apps.rollouts.services.rows import rollouts_read

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
@@ -20,9 +20,6 @@ from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.observe import Look
 from apps.rollouts.services.record import rollout_publish
-
-OUTAGES = (OperationalError, InterfaceError)
-"""The database is away: no rollout's fault, and nothing could be written down."""
 
 
 def look_failed(rollout_id: str, error: Exception) -> str:

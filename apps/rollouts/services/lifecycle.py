@@ -22,7 +22,8 @@ from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.domain.strategies import STANDARD
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
-from apps.rollouts.services.failed import OUTAGES, command_keep, look_failed
+from apps.rollouts.services.claim import OUTAGES
+from apps.rollouts.services.failed import command_keep, look_failed
 from apps.rollouts.services.observe import Look, rollouts_look
 from apps.rollouts.services.plan import RolloutPlan, plan_refuse, rollout_plan
 from apps.rollouts.services.record import rollout_publish, transition_record

@@ -19,6 +19,7 @@ from apps.rollouts.domain.plan import Metric, Plan
 from apps.rollouts.domain.state import Counts, Policy, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
 from apps.rollouts.domain.stretch import SLOT_SECONDS, stretch_at
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.claim import due_since
 from apps.rollouts.services.reviewed import reviews_seen
 from apps.rollouts.services.rows import Row
 from apps.targets.domain.driver import Observed, ObservedVariant
@@ -60,6 +61,7 @@ def rollouts_look(rows: Sequence[Row]) -> list[Look]:
         rollout, state = row.rollout, state_of(row)
         own = found.get(rollout.pk, _NOTHING)
         seen = _seen(row, state, moment.timestamp(), own, telemetry_error, freezes.reason(rollout), ahead)
+        seen = replace(seen, due_at=due_since(rollout).timestamp())
         if row.memo.review_id in reviews:
             seen = replace(seen, review=reviews[row.memo.review_id])
         looks.append(Look(row, remember(state, seen), seen))

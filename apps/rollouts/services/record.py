@@ -18,7 +18,19 @@ from apps.kernel.errors import Conflict
 from apps.kernel.services.outbox import enqueue_task, publish_many
 from apps.kernel.stats import bernoulli, binomial
 from apps.rollouts.domain import advance as advance_module
-from apps.rollouts.domain import approval, commands, forward, gates, machine, plan, sight, split, state, stretch
+from apps.rollouts.domain import (
+    approval,
+    commands,
+    forward,
+    gates,
+    machine,
+    plan,
+    sight,
+    split,
+    state,
+    stretch,
+    unlooked,
+)
 from apps.rollouts.domain import decide as decide_module
 from apps.rollouts.domain.advance import advance
 from apps.rollouts.domain.decide import findings
@@ -36,7 +48,7 @@ from apps.targets.services.variants import variant_beside
 
 DECIDING = (
     decide_module, advance_module, approval, commands, forward, gates, machine, plan, sight, split, state, stretch,
-    verdicts, bernoulli, binomial,
+    unlooked, verdicts, bernoulli, binomial,
 )  # fmt: skip
 
 

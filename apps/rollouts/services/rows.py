@@ -115,7 +115,7 @@ def _observed(stored: str | None) -> Observed | None:
 def look_is_good(rollout: Rollout) -> dict[str, Any]:
     """What a good look writes beside its own changes; nothing where nothing had failed."""
     found: dict[str, Any] = {}
-    if rollout.look_error:
+    if rollout.look_error or rollout.look_failed_at is not None:
         found |= {"look_error": "", "look_failed_at": None}
     if rollout.asked is not None:
         found["asked"] = None

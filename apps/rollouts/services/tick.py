@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError
 from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.rollouts.domain.decide import decide, verdicts
-from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Action, Hold, Phase
+from apps.rollouts.domain.machine import TERMINAL, Action, Fail, Hold, RollBack, Settle, Supersede
 from apps.rollouts.domain.probing import is_probe_due
+from apps.rollouts.domain.state import Memo
+from apps.rollouts.domain.unlooked import LATE_SECONDS
 from apps.rollouts.models import Rollout
-from apps.rollouts.services.failed import OUTAGES, asked_request, look_failed
+from apps.rollouts.services.claim import OUTAGES, claim_due, claims_missed
+from apps.rollouts.services.failed import asked_request, look_failed
 from apps.rollouts.services.faults import boundary
 from apps.rollouts.services.observe import Look, rollouts_look
 from apps.rollouts.services.record import findings_json, transition_record
@@ -31,20 +33,8 @@ log = structlog.get_logger(__name__)
 
 CHUNK = 200
 LEASE_SECONDS = 5.0
-SOON, LATER = 1, 3
-"""Seconds until the next look: guarded traffic soon, a rollout that only waits for its turn or a person later."""
-FAILED_LATER = 5
-"""Seconds until a rollout is tried again whose look ended in an error."""
-
-_CLAIM = """
-    UPDATE rollouts_rollout SET due_at = %(now)s + make_interval(secs =>
-           CASE WHEN look_error <> '' THEN %(failed)s WHEN phase = ANY(%(slow)s) THEN %(later)s ELSE %(soon)s END)
-     WHERE id IN (SELECT id FROM rollouts_rollout WHERE phase = ANY(%(active)s) AND due_at <= %(now)s
-                   ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
- RETURNING id, look_error <> ''
-"""
 _WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
-_SLOW = [Phase.PENDING.value, Phase.WAITING.value, Phase.PAUSED.value]
+_BACK = (RollBack, Supersede, Settle, Fail)
 
 
 def tick_due(holder: str, limit: int = 5_000, seconds: float = 20.0) -> int:
@@ -54,14 +44,18 @@ def tick_due(holder: str, limit: int = 5_000, seconds: float = 20.0) -> int:
     """
     looked, ends = 0, time.monotonic() + seconds
     while looked < limit and time.monotonic() < ends:
-        claimed = _claim(min(CHUNK, limit - looked))
+        claims = claim_due(min(CHUNK, limit - looked))
         boundary("after_claim")
-        if not claimed:
+        if not claims:
             break
-        _tick_all([one for one, is_failed in claimed if not is_failed], holder)
-        for one in (one for one, is_failed in claimed if is_failed):
-            _tick_all([one], holder)  # apart: it must not make the others be read a second time
-        looked += len(claimed)
+        try:
+            _tick_all([one for one, (is_failed, _) in claims.items() if not is_failed], holder)
+            for one in (one for one, (is_failed, _) in claims.items() if is_failed):
+                _tick_all([one], holder)  # apart: it must not make the others be read a second time
+        except OUTAGES:
+            claims_missed(claims)
+            raise
+        looked += len(claims)
     return looked
 
 
@@ -69,22 +63,6 @@ def rollout_tick(rollout_id: str, holder: str) -> Action | None:
     """Look at one rollout now; the action decided, None when it is unknown or has ended."""
     found = _tick_all([rollout_id], holder)
     return found[0] if found else None
-
-
-def _claim(limit: int) -> list[tuple[str, bool]]:
-    """Ids of due rollouts, each with whether its last look failed."""
-    values: dict[str, Any] = {
-        "now": now(),
-        "slow": _SLOW,
-        "active": [phase.value for phase in ACTIVE],
-        "limit": limit,
-        "soon": SOON,
-        "later": LATER,
-        "failed": FAILED_LATER,
-    }
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_CLAIM, values)
-        return [(row[0], row[1]) for row in cursor.fetchall()]
 
 
 def _tick_all(ids: Sequence[str], holder: str) -> list[Action]:
@@ -139,6 +117,9 @@ def _refresh(ids: Sequence[str]) -> None:
 def _tick(look: Look, holder: str) -> Action:
     action = decide(look.state, look.seen)
     boundary("after_decide")
+    if _is_old(look) and not isinstance(action, _BACK):
+        # this worker stood still since, or is far behind: what it saw then moves nothing on
+        return action if isinstance(action, Hold) else _tick_anew(look, holder)
     if isinstance(action, Hold):
         _hold(look, action, holder)
         return action
@@ -160,6 +141,18 @@ def _tick(look: Look, holder: str) -> Action:
     return action
 
 
+def _is_old(look: Look) -> bool:
+    return now().timestamp() - look.seen.now > LATE_SECONDS
+
+
+def _tick_anew(look: Look, holder: str) -> Action:
+    """Look again and go on from there; what is old again, or has ended meanwhile, is left to the next claim."""
+    looks = _looks([look.rollout.pk])
+    if looks and not _is_old(looks[0]):
+        return _tick(looks[0], holder)
+    return Hold("it has ended, or this worker is too far behind to move it")
+
+
 def _hold(look: Look, action: Hold, holder: str) -> None:
     """Write only what is news; mend what a crash between record and reconcile left undone."""
     rollout, endpoint = look.rollout, look.rollout.endpoint
@@ -167,18 +160,24 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
         _guarded(endpoint.pk, lambda: endpoint_reconcile(endpoint.pk, holder=holder))
     is_probing = is_probe_due(look.state, look.seen)
     memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
-    is_news = memo != look.row.memo or bool(rollout.look_error) or rollout.asked is not None
+    is_news = _but_gaps(memo) != _but_gaps(look.row.memo) or bool(look_is_good(rollout))
     judged = verdicts(look.state, look.seen)
     is_news |= bool(judged) and tuple(judged) != look.row.verdicts
-    if not is_news and _gist(action.reason) == _gist(rollout.reason):
+    is_news |= _gist(action.reason) != _gist(rollout.reason)
+    if not is_news and memo == look.row.memo:
         return
     found = findings_json(look.state, look.seen) or rollout.findings
     with transaction.atomic():
         row = Rollout.objects.filter(pk=rollout.pk, phase=rollout.phase, revision=rollout.revision)
-        if row.update(memo=memo.to_json(), findings=found, reason=action.reason, **look_is_good(rollout)):
+        if row.update(memo=memo.to_json(), findings=found, reason=action.reason, **look_is_good(rollout)) and is_news:
             publish_live(f"rollout:{rollout.pk}", id=rollout.pk, revision=rollout.revision)
             if is_probing:
                 enqueue_task("rollouts.probe", rollout_id=rollout.pk)
+
+
+def _but_gaps(memo: Memo) -> Memo:
+    """What is news to a page: workers that are behind at every look must not be slowed down by telling of it."""
+    return replace(memo, unlooked_seconds=0.0, unlooked_until=None)
 
 
 def _gist(reason: str) -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from apps.accounts.web_access import actor_of_request
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import allowed_commands, review_of
+from apps.rollouts.selectors import WENT_BACK, allowed_commands, review_of
 from apps.targets.services.scope import why_not_at
 
 
@@ -27,7 +27,8 @@ class Button:
 
 
 def buttons_of(request: HttpRequest, rollout: Rollout) -> list[Button]:
-    """Running: pause or resume, promote, abort, roll back. Ended: retry, or roll back to the version before."""
+    """Running: pause or resume, promote, abort, roll back. Ended: acknowledge that it went back, retry, or roll back to
+    the version before."""
     refusals = {item.command: "" if item.is_allowed else item.reason for item in allowed_commands(rollout)}
     actor, endpoint = actor_of_request(request), rollout.endpoint
     return [
@@ -56,6 +57,8 @@ def _wanted(rollout: Rollout) -> list[Button]:
                 ask=f"A new rollout brings {stable} back: it must come up first.",
             )
         ]
+    if rollout.phase in WENT_BACK and rollout.acknowledged_at is None:
+        return [Button("acknowledge", "Acknowledge", "primary"), Button("retry", "Retry with the same plan")]
     if rollout.phase in TERMINAL:
         return [Button("retry", "Retry with the same plan")]
     is_halted = rollout.phase == Phase.PAUSED or (rollout.phase == Phase.WAITING and not review_of(rollout))

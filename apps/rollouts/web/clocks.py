@@ -10,6 +10,7 @@ from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import Plan
 from apps.rollouts.domain.state import Memo
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.claim import is_unlooked
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,8 @@ class Clock:
 
 
 def clock_of(rollout: Rollout, plan: Plan) -> Clock | None:
-    """The clock of the current phase. A bake that looks at nothing does not count, so its clock stands still."""
-    phase, began = Phase(rollout.phase), rollout.phase_started_at
+    """The clock of the current phase. Time in which nobody looked counts for none, so each of them stands still."""
+    phase, began = Phase(rollout.phase), rollout.phase_started_at + timedelta(seconds=_memo(rollout).unlooked_seconds)
     match phase:
         case Phase.BAKING:
             return _bake(rollout, plan)
@@ -36,11 +37,17 @@ def clock_of(rollout: Rollout, plan: Plan) -> Clock | None:
             return None
 
 
+def _memo(rollout: Rollout) -> Memo:
+    return Memo.from_json(rollout.memo) if rollout.memo else Memo()
+
+
 def _bake(rollout: Rollout, plan: Plan) -> Clock:
-    memo = Memo.from_json(rollout.memo) if rollout.memo else Memo()
+    memo = _memo(rollout)
     seconds = plan.steps[rollout.step].seconds or 0
     if memo.blind_since is not None:
         return Clock("the bake stands still: nothing is being measured")
-    left = seconds - memo.baked_seconds + memo.blind_seconds
+    if is_unlooked(rollout):
+        return Clock("the bake stands still: no worker looks")
+    left = seconds - memo.baked_seconds + memo.blind_seconds + memo.unlooked_seconds
     until = rollout.phase_started_at + timedelta(seconds=left)
     return Clock("next step in", until) if until > now() else Clock("the bake is over, the next look decides")

@@ -9,11 +9,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import Plan
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
+from apps.rollouts.services.acknowledge import rollout_acknowledge
 from apps.rollouts.services.lifecycle import rollout_command
 from apps.rollouts.services.scope import rollout_require
 from apps.rollouts.web.reviews import reviews_of
@@ -26,6 +28,7 @@ SAID = {
     "abort": "Aborted: stable gets all traffic again.",
     "roll_back": "Rolling back: stable gets all traffic again.",
     "retry": "A new attempt with the same plan has begun.",
+    "acknowledge": "Acknowledged: it does not wait for anybody any more.",
 }
 NEEDS_REASON = frozenset({"promote"})
 
@@ -40,6 +43,8 @@ def command(request: HttpRequest, rollout_id: str, command: str) -> HttpResponse
     reason = request.POST.get("reason", "").strip()[:500]
     if command in NEEDS_REASON and not reason:
         raise InvalidInput.at("/reason", "required", "Say why: the reason stays in the log beside the evidence.")
+    if command == "acknowledge":
+        return _acknowledge(request, actor, rollout_id, reason)
     seen = _number(request, "expected_revision"), _number(request, "expected_step")
     try:
         result = rollout_command(
@@ -54,6 +59,16 @@ def command(request: HttpRequest, rollout_id: str, command: str) -> HttpResponse
         return _refused(request, rollout_id, seen[1], error)
     messages.success(request, SAID[command])
     return redirect("rollouts:detail", result.pk)
+
+
+def _acknowledge(request: HttpRequest, actor: Actor, rollout_id: str, reason: str) -> HttpResponse:
+    """From the rollout's page or from the fleet's list; back to where the person was."""
+    try:
+        result = rollout_acknowledge(actor=actor, rollout_id=rollout_id, reason=reason)
+    except Conflict as error:
+        return _refused(request, rollout_id, rollout_get(rollout_id, actor).step, error)
+    messages.success(request, SAID["acknowledge"])
+    return redirect("fleet") if request.POST.get("back") == "fleet" else redirect("rollouts:detail", result.pk)
 
 
 def _number(request: HttpRequest, name: str) -> int:

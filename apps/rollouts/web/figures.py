@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import FULL_BP, Metric, Plan
 from apps.rollouts.models import Rollout, Transition
-from apps.rollouts.web.measures import Tones, tone_of, tones_of, version_of
+from apps.rollouts.web.measures import Tones, tones_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.targets.selectors import plan_of
 from apps.telemetry.selectors import series
@@ -20,19 +20,22 @@ MARKED_ACTIONS = frozenset({"Shift", "RollBack", "Supersede", "Promote"})
 
 
 def charts_of(
-    endpoint: Endpoint, rollouts: Sequence[Rollout], *, since: int, until: int, step: int, own: Tones | None = None
+    endpoint: Endpoint, rollouts: Sequence[Rollout], *, since: int, until: int, step: int, first: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Arguments of the three charts, by kind. ``rollouts`` are the endpoint's, newest first; the newest one that is
-    active gives the limits. ``own`` overrides which variant wears which role's colour."""
+    active gives the limits. A version wears the colour that it has at the endpoint now, on whichever page it is drawn;
+    ``first`` names variants that are shown even when nothing was measured of them, in this order."""
     measured = series(endpoint.name, since=since, until=until, step_seconds=step)
     weighted = series(endpoint.name, since=since, until=until, step_seconds=step, routes=("weighted",))
-    tones = own if own is not None else tones_of(plan_of(endpoint), sorted(measured))
-    tones |= {key: (version_of(key), tone_of(key)) for key in sorted(measured) if key not in tones}
+    worn = tones_of(plan_of(endpoint), sorted({*measured, *first}))
+    # a rollout that has ended is drawn with the variants of its time, not with those that came later
+    shown = [*first, *sorted(measured.keys() - set(first))] if first else list(worn)
+    tones = {key: worn[key] for key in shown}
     transitions = latest_transitions([rollout.pk for rollout in rollouts])
     marks = [(item.at.timestamp(), _mark(item)) for item in transitions if item.action in MARKED_ACTIONS]
     limits = _limits(rollouts)
     shared = {"tones": tones, "since": since, "until": until, "step": step, "marks": marks}
-    split = {**shared, "points": weighted, "tones": _candidate_first(tones)}
+    split = {**shared, "points": weighted, "tones": _candidate_first(tones, rollouts)}
     if rollouts:
         split["wanted"] = _wanted(rollouts[0], transitions, since)
     return {
@@ -79,6 +82,7 @@ def _wanted(rollout: Rollout, transitions: Sequence[Transition], since: int) -> 
     return [(float(since), begin), *steps] if steps or not is_over else []
 
 
-def _candidate_first(tones: Tones) -> Tones:
-    """The outline shows the candidate's share from the bottom, so its fill must start there too."""
-    return dict(sorted(tones.items(), key=lambda item: item[1][1] != "candidate"))
+def _candidate_first(tones: Tones, rollouts: Sequence[Rollout]) -> Tones:
+    """The outline shows the share of the newest rollout's candidate from the bottom, so its fill starts there too."""
+    candidate = rollouts[0].candidate_version.variant_key if rollouts else ""
+    return dict(sorted(tones.items(), key=lambda item: item[0] != candidate))

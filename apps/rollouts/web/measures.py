@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from apps.kernel.clock import now
 from apps.targets.domain.plan import FULL_BP, EndpointPlan
+from apps.targets.domain.tones import tone_of
 from apps.telemetry.domain.window import Window, WindowRequest
 from apps.telemetry.selectors import split_counts_many, windows
 
 RECENT_SECONDS = 300
 SPARK_POINTS = 15
 SPARK_SECONDS = 60
-OTHER_COLOURS = 6
 
 Tones = dict[str, tuple[str, str]]
 
@@ -48,11 +47,6 @@ class Measured:
 
     def part(self, key: str) -> Part | None:
         return next((part for part in self.parts if part.key == key), None)
-
-
-def tone_of(key: str) -> str:
-    """A stable colour for a version that has no role now."""
-    return f"other-{zlib.crc32(key.encode()) % OTHER_COLOURS + 1}"
 
 
 def version_of(key: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
@@ -15,14 +17,15 @@ from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
-from apps.rollouts.domain.plan import FULL_BP, Plan, Strategy
+from apps.rollouts.domain.plan import FULL_BP, Plan
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import review_of, rollout_get, rollout_list, transitions_of
+from apps.rollouts.selectors import WENT_BACK, review_of, rollout_get, rollout_list, transitions_of
 from apps.rollouts.services.current import rollout_current
+from apps.rollouts.web.aliases import aliases_sentence
 from apps.rollouts.web.buttons import buttons_of, reasons_of
 from apps.rollouts.web.clocks import clock_of
 from apps.rollouts.web.figures import charts_of
-from apps.rollouts.web.measures import Tones, measure
+from apps.rollouts.web.measures import measure
 from apps.rollouts.web.reviews import reviews_of
 from apps.rollouts.web.story import comparison, rail_of, sentence_of, stops_of, tiles_of
 from apps.targets.selectors import endpoint_get, plan_of
@@ -54,7 +57,13 @@ def rollout(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """One rollout. Raises NotFound."""
     found = rollout_get(rollout_id, actor_of_request(request))
     plan = Plan.from_json(found.plan)
-    context = {"rollout": found, "plan": plan, "stops": stops_of(plan), "reviews": reviews_of(found, plan)}
+    context = {
+        "rollout": found,
+        "plan": plan,
+        "stops": stops_of(plan),
+        "reviews": reviews_of(found, plan),
+        "aliases_said": aliases_sentence(found),
+    }
     return render(request, "rollouts/detail.html", context)
 
 
@@ -95,7 +104,7 @@ def charts(request: HttpRequest, rollout_id: str) -> HttpResponse:
     end = min(now(), found.finished_at + timedelta(seconds=120)) if found.finished_at else now()
     step = _step((end - begin).total_seconds())
     since, until = int(begin.timestamp()) // step * step, int(end.timestamp()) // step * step + step
-    data = charts_of(found.endpoint, [found], since=since, until=until, step=step, own=_own_tones(found))
+    data = charts_of(found.endpoint, [found], since=since, until=until, step=step, first=_own_keys(found))
     return render(request, "rollouts/_charts.html", {"charts": data, "is_rollout": True})
 
 
@@ -126,7 +135,11 @@ def actions(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """The buttons, each with the revision and step that this person saw."""
     found = rollout_get(rollout_id, actor_of_request(request))
     buttons = buttons_of(request, found)
-    context = {"rollout": found, "buttons": buttons, "reasons": reasons_of(buttons)}
+    context: dict[str, Any] = {"rollout": found, "buttons": buttons, "reasons": reasons_of(buttons)}
+    if found.phase in WENT_BACK and allows(request, "rollout.start"):
+        # repeating what went back is never the first thing to do
+        query = urlencode({"model": found.endpoint.model.name, "endpoint": found.endpoint.name})
+        context |= {"plan_url": f"{reverse('rollouts:new')}?{query}", "is_plan_primary": bool(found.acknowledged_at)}
     return render(request, "rollouts/_actions.html", context)
 
 
@@ -157,12 +170,9 @@ def _measured(found: Rollout) -> dict[str, Any]:
     return {"measured": measured, "compared": compared, "share": share}
 
 
-def _own_tones(found: Rollout) -> Tones:
-    role = "shadow" if found.strategy == Strategy.SHADOW else "candidate"
-    return {
-        found.stable_version.variant_key: (found.stable_version.semver, "stable"),
-        found.candidate_version.variant_key: (found.candidate_version.semver, role),
-    }
+def _own_keys(found: Rollout) -> tuple[str, str]:
+    """Both variants, the candidate first."""
+    return found.candidate_version.variant_key, found.stable_version.variant_key
 
 
 def _step(seconds: float) -> int:

@@ -224,6 +224,7 @@ def _approvals(actor: Actor, draft: Draft, endpoint: Endpoint | None) -> dict[st
     """The choice of an approval, with who could give it at the chosen endpoint."""
     environment = endpoint.target.environment if endpoint else ""
     chosen = draft.approval_word(environment)
+    quorum = APPROVALS.get(chosen, 0)  # nobody is asked: then it does not matter who could
     return {
         "approvals": [
             {"value": value, "word": word, "sub": sub, "is_chosen": value == chosen}
@@ -232,7 +233,7 @@ def _approvals(actor: Actor, draft: Draft, endpoint: Endpoint | None) -> dict[st
         "is_production": environment == PRODUCTION,
         "has_approval": draft["strategy"] != Strategy.SHADOW,
         "is_recreate": draft["strategy"] == Strategy.RECREATE,
-        "approvers": approvers_words(actor, endpoint, max(1, APPROVALS.get(chosen, 0))) if endpoint else None,
+        "approvers": approvers_words(actor, endpoint, quorum) if endpoint and quorum else None,
     }
 
 

@@ -15,9 +15,11 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.tones import tone_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_get, observed_of, plan_of
 from apps.targets.services.freshness import targets_answered_at
+from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
 
 RANGES = (("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"))
@@ -39,6 +41,7 @@ def endpoint(request: HttpRequest, name: str) -> HttpResponse:
         "address": _address(found, observed),
         "keys": [variant.key for variant in plan.variants] if plan else [],
         "base_url": settings.PILOTHOUSE_BASE_URL,
+        **following_of(actor_of_request(request), found),
     }
     return render(request, "targets/endpoint.html", context)
 
@@ -85,7 +88,7 @@ def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str
                 "key": key,
                 "version": spec.version if spec else (seen.version if seen and seen.version else key),
                 "role": spec.role.value if spec else "leaving",
-                "tone": spec.role.value if spec else "other-6",
+                "tone": spec.role.value if spec else tone_of(key),
                 "wanted_bp": plan.weight_bp(key) if plan else 0,
                 "applied_bp": applied.get(key) if applied else None,
                 "mirror_bp": plan.route.mirror.fraction_bp if is_mirrored and plan and plan.route.mirror else 0,

@@ -49,9 +49,10 @@ def latency_chart(
             values = [found[place][0] if (found := quantiles.get(at)) else None for at in xs]
             figure["data"].append(_line(xs, values, f"{label} {word}", shade, width, opacity, "%{y:,.0f} ms"))
             highest = max([highest, *(value for value in values if value is not None)])
-        if ends := _end(xs, {at: found[2][0] for at, found in quantiles.items() if found}):
+        end = _end(xs, {at: found[2][0] for at, found in quantiles.items() if found})
+        if end is not None:
             names.append(f"{label} p95")
-            add_label(figure, names[-1], at=stamp(ends[0]), value=ends[1], tone=shade)
+            add_label(figure, names[-1], value=end, tone=shade)
         rows += [
             [
                 clock_time(at),
@@ -82,9 +83,10 @@ def error_chart(
         values = [shares.get(at) for at in xs]
         figure["data"].append(_line(xs, values, label, colour(tone), 2.0, 1.0, "%{y:.2%}"))
         highest = max([highest, *shares.values()])
-        if ends := _end(xs, shares):
+        end = _end(xs, shares)
+        if end is not None:
             names.append(label)
-            add_label(figure, label, at=stamp(ends[0]), value=ends[1], tone=colour(tone))
+            add_label(figure, label, value=end, tone=colour(tone))
         rows += [
             [clock_time(at), label, f"{by_time[at].window.judged:,}", f"{by_time[at].window.bad:,}", f"{share:.2%}"]
             for at, share in shares.items()
@@ -149,12 +151,13 @@ def _grid(since: int, until: int, step: int) -> list[int]:
     return list(range(since // step * step, until, step))
 
 
-def _end(xs: Sequence[int], values: Mapping[int, float]) -> tuple[int, float] | None:
-    """The last point, when it lies in the last quarter of the range: an older label would cover other lines."""
+def _end(xs: Sequence[int], values: Mapping[int, float]) -> float | None:
+    """The last value, when the series goes on to the end of the range (but for what is still to arrive); one that
+    ended before has its name above the chart only."""
     last = max(values, default=None)
-    if last is None or not xs or last < xs[0] + 0.75 * (xs[-1] - xs[0]):
+    if last is None or not xs or last < xs[0] + 0.9 * (xs[-1] - xs[0]):
         return None
-    return last, values[last]
+    return values[last]
 
 
 def _by_time(points: Sequence[Point]) -> dict[int, Point]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 Figure = dict[str, Any]
@@ -12,6 +13,10 @@ Marks = Sequence[tuple[float, str]]
 Limits = Sequence[tuple[float, str]]
 Tones = Mapping[str, tuple[str, str]]
 
+NARROWEST_PX = 190
+"""The width between the axes of the narrowest chart: three in a row, or one on a phone."""
+LETTER_PX, LABEL_GAP_PX, MARGIN_PX = 6.2, 8, 60
+LINE_PX = 13
 _COLOURS = {"stable": "var(--stable)", "candidate": "var(--candidate)", "shadow": "var(--shadow-variant)"}
 
 
@@ -69,21 +74,54 @@ def layout(*, since: int, until: int, y_title: str, tickformat: str = "", suffix
 
 
 def add_marks(figure: Figure, marks: Marks, *, since: int, until: int) -> None:
-    """Transitions as thin verticals, each with its step's word; a label that would cover its neighbour is left out."""
-    last_labelled = float("-inf")
-    for at, word in sorted(marks):
-        if not since <= at <= until:
-            continue
+    """Transitions as thin verticals with their steps' words; what stands too close shares one: "5 % → 50 %"."""
+    inside = [mark for mark in sorted(marks) if since <= mark[0] <= until]
+    for at, _ in inside:
         line = {"color": "var(--line-strong)", "width": 1}
         x = stamp(at)
         figure["layout"]["shapes"].append(
             {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
         )
-        if word and at - last_labelled >= (until - since) / 7:
-            last_labelled = at
-            figure["layout"]["annotations"].append(
-                _text(word, x=x, y=1, xref="x", yref="paper", xanchor="center", yanchor="bottom", tone="var(--muted)")
+    per_px = (until - since) / NARROWEST_PX
+    for label in _shared_labels([(at, word) for at, word in inside if word], per_px, until):
+        figure["layout"]["annotations"].append(
+            _text(
+                label.word, x=stamp(label.centre), y=1, xref="x", yref="paper", xanchor="center", yanchor="bottom",
+                tone="var(--muted)",
             )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """Words over one or several transitions; ``centre`` in Unix seconds, ``half`` their half width in the same."""
+
+    word: str
+    centre: float
+    half: float
+
+
+def _shared_labels(marks: Marks, per_px: float, until: float) -> list[_Label]:
+    """Labels of which none covers another one or leaves the chart at the right.
+
+    1. every mark is a group; 2. a group's label is as wide as its words and centred over it; 3. neighbours whose labels
+    would touch become one group, until none do. ``per_px`` is how many seconds a pixel of the narrowest chart is wide.
+    """
+    groups = [[mark] for mark in marks]
+    while True:
+        labels = [_label_of(group, per_px, until) for group in groups]
+        pairs = enumerate(pairwise(labels))
+        touching = next((n for n, (a, b) in pairs if b.centre - b.half < a.centre + a.half), None)
+        if touching is None:
+            return labels
+        groups[touching : touching + 2] = [groups[touching] + groups[touching + 1]]
+
+
+def _label_of(group: Marks, per_px: float, until: float) -> _Label:
+    first, last = group[0], group[-1]
+    word = first[1] if len(group) == 1 or first[1] == last[1] else f"{first[1]} → {last[1]}"
+    half = (len(word) * LETTER_PX + LABEL_GAP_PX) * per_px / 2
+    return _Label(word, min((first[0] + last[0]) / 2, until + MARGIN_PX * per_px - half), half)
 
 
 def add_limits(figure: Figure, limits: Limits, highest: float) -> None:
@@ -101,28 +139,33 @@ def add_limits(figure: Figure, limits: Limits, highest: float) -> None:
         )  # fmt: skip
         figure["layout"]["annotations"].append(
             _text(word, x=0, y=value, xref="paper", yref="y", xanchor="left", yanchor="bottom", tone="var(--bad)")
+            | {"bgcolor": "var(--surface)", "borderpad": 0}
         )
     if top > 0:
         figure["layout"]["yaxis"]["range"] = [0, top * 1.15]
 
 
-def add_label(figure: Figure, word: str, *, at: str, value: float, tone: str) -> None:
-    """A series' name at its last point, to the right of it."""
+def add_label(figure: Figure, word: str, *, value: float, tone: str) -> None:
+    """A series' name in the margin, right of where it ends: over the chart it would cover other lines."""
     figure["layout"]["annotations"].append(
-        _text(word, x=at, y=value, xref="x", yref="y", xanchor="left", yanchor="middle", tone=tone, xshift=6)
+        _text(word, x=1, y=value, xref="paper", yref="y", xanchor="left", yanchor="middle", tone=tone, xshift=6)
     )
 
 
-def spread_labels(figure: Figure, names: Sequence[str], *, gap_px: int = 13, height_px: int = 150) -> None:
-    """Move end labels apart that would be written over each other (``names`` are their texts)."""
-    labels = [item for item in figure["layout"]["annotations"] if item["text"] in names]
+def spread_labels(figure: Figure, names: Sequence[str], *, gap_px: int = LINE_PX, height_px: int = 150) -> None:
+    """Move end labels apart that would be written over each other (``names`` are their texts); none leaves the top."""
+    labels = [item for item in figure["layout"]["annotations"] if item["text"] in names and item["xref"] == "paper"]
+    labels.sort(key=lambda label: label["y"])
     top = figure["layout"]["yaxis"].get("range", [0, 1])[1] or 1
-    last = float("-inf")
-    for item in sorted(labels, key=lambda label: label["y"]):
-        place = item["y"] / top * height_px
-        wanted = max(place, last + gap_px)
-        item["yshift"] = round(wanted - place)
-        last = wanted
+    places, last = [], float("-inf")
+    for item in labels:
+        last = max(item["y"] / top * height_px, last + gap_px)
+        places.append(last)
+    ceiling = float(height_px)
+    for n in range(len(labels) - 1, -1, -1):
+        places[n] = min(places[n], ceiling)
+        ceiling = places[n] - gap_px
+        labels[n]["yshift"] = round(places[n] - labels[n]["y"] / top * height_px)
 
 
 def _text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import ProgrammingError, connection
 
 from apps.audit.services.lockdown import lockdown_apply, lockdown_holes
 from apps.kernel.errors import DomainError
@@ -29,6 +30,11 @@ class Command(BaseCommand):
             )
         except DomainError as error:
             raise CommandError(error.detail) from error
+        except ProgrammingError as error:
+            raise CommandError(
+                f"{connection.settings_dict['USER']} may not do this: {str(error).splitlines()[0]}. Run it with a "
+                "DATABASE_URL of the database's administrator. Nothing was changed."
+            ) from error
         self.stdout.write(";\n".join(statements) + ";")
         if not options["dry_run"]:
             self.stderr.write(f"{options['app_role']} can append to the audit log and not rewrite it.")
