@@ -16,6 +16,7 @@ COPY cli cli
 COPY controlplane controlplane
 COPY demo demo
 COPY frontend frontend
+COPY requirements/runtime.lock requirements/
 COPY serving serving
 COPY worker worker
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PILOTHOUSE_HOME=/var/lib/pilothouse

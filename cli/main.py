@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import admin, audit, importing, keys, places, registry_changes, rollout, webhooks
+from cli import admin, audit, image, importing, keys, places, registry_changes, rollout, sequence, webhooks
 from cli.client import Client, read_token
 from cli.exits import CliError
 from cli.output import Format, say
@@ -24,10 +24,13 @@ cli = typer.Typer(
 )
 cli.add_typer(rollout.commands, name="rollout", help="Plan, start, follow and steer rollouts.")
 cli.add_typer(rollout.commands, name="rollouts", hidden=True)
+cli.add_typer(sequence.commands, name="sequence", help="One version to several endpoints, wave after wave.")
+cli.add_typer(sequence.commands, name="sequences", hidden=True)
 cli.add_typer(registry_changes.models, name="models")
 cli.add_typer(registry_changes.models, name="model", hidden=True)
 cli.add_typer(registry_changes.versions, name="versions", help="Model versions: look, compare, register, tag, delete.")
 cli.add_typer(registry_changes.aliases, name="aliases", help="Aliases of versions, such as champion.")
+cli.add_typer(image.commands, name="image", help="Container images of versions: Dockerfile, pipelines, builds.")
 cli.add_typer(places.endpoints, name="endpoints")
 cli.add_typer(places.targets, name="targets")
 cli.add_typer(places.freezes, name="freezes")

@@ -16,8 +16,9 @@ from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.actor import Actor
 from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.sequence import SequencePhase
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
+from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged, sequence_list
 from apps.rollouts.web.measures import Measured, measure_many
 from apps.rollouts.web.offers import offers_of
 from apps.targets.models import Endpoint
@@ -28,6 +29,7 @@ from controlplane.context import waiting_for
 from controlplane.templatetags.words import state_of
 
 WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
+SEQUENCE_WAITS = (SequencePhase.STOPPED, SequencePhase.WAITING, SequencePhase.PAUSED)
 MAX_WENT_BACK = 20
 MAX_ENDPOINTS = 200
 
@@ -144,7 +146,19 @@ def _needs(actor: Actor, lines: list[Line]) -> list[Need]:
     for rollout in rollouts_unacknowledged(actor)[:MAX_WENT_BACK]:
         is_theirs = not why_not_at(actor, "rollout.acknowledge", rollout.endpoint)
         needs.append(replace(_need_of(rollout, "See why"), acknowledge=rollout.pk if is_theirs else ""))
-    return needs
+    return needs + _sequences(actor)
+
+
+def _sequences(actor: Actor) -> list[Need]:
+    """Rollout sequences that go on only when a person says so."""
+    found = sequence_list(actor).filter(phase__in=SEQUENCE_WAITS).prefetch_related(None)[:MAX_WENT_BACK]
+    return [
+        Need(
+            "bad" if one.phase == SequencePhase.STOPPED else "attention", one.phase,
+            f"{one.candidate_version.semver} in waves", one.reason, "rollouts:sequence", one.pk, "Decide",
+        )
+        for one in found
+    ]  # fmt: skip
 
 
 def _engine_need(rollout: Rollout) -> Need:

@@ -37,6 +37,7 @@ ACTION_OF: Final = {
     "fleet": "fleet.read",
     "endpoint": "endpoint.read",
     "rollout": "rollout.read",
+    "sequence": "rollout.read",
     "model": "model.read",
     "review": "review.read",
 }

@@ -11,7 +11,7 @@ from django.db.models import Q
 from apps.alerts.services.places import EndpointHealth
 from apps.registry.models import Model, ModelVersion
 from apps.reviews.models import Review
-from apps.rollouts.models import Rollout
+from apps.rollouts.models import Rollout, SequenceMember
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
 from apps.targets.web.health import health_of
@@ -28,6 +28,16 @@ def endpoint_place(identity: str) -> Where | None:
 def rollout_place(identity: str) -> Where | None:
     """Where its endpoint is."""
     return Rollout.objects.filter(pk=identity).values_list("endpoint__team_id", "endpoint__target__environment").first()
+
+
+def sequence_place(identity: str) -> Where | None:
+    """Where all its endpoints are; of several teams or environments, only who may look into every one hears of it."""
+    rows = SequenceMember.objects.filter(sequence=identity)
+    found = list(rows.values_list("endpoint__team_id", "endpoint__target__environment").distinct())
+    teams, environments = {team for team, _ in found}, {environment for _, environment in found}
+    if not found:
+        return None
+    return teams.pop() if len(teams) == 1 else "*", environments.pop() if len(environments) == 1 else "*"
 
 
 def model_place(identity: str) -> Where | None:
@@ -49,11 +59,12 @@ def review_place(identity: str) -> Where | None:
 PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
     "endpoint": endpoint_place,
     "rollout": rollout_place,
+    "sequence": sequence_place,
     "model": model_place,
     "version": version_place,
     "review": review_place,
 }
-CHANNELS: Final = {kind: PLACES[kind] for kind in ("endpoint", "rollout", "model", "review")}
+CHANNELS: Final = {kind: PLACES[kind] for kind in ("endpoint", "rollout", "sequence", "model", "review")}
 
 
 def endpoint_healths() -> Iterator[EndpointHealth]:

@@ -148,6 +148,8 @@ SPECTACULAR_SETTINGS = {
         "AccountKindEnum": "apps.accounts.api.shapes.ACCOUNT_KINDS",
         "ActorKindEnum": "apps.accounts.api.shapes.ACTOR_KINDS",
         "OnExpiryEnum": "apps.rollouts.api.bodies.THEN",
+        "PhaseEnum": "apps.rollouts.api.shapes.PHASES",
+        "SequencePhaseEnum": "apps.rollouts.api.sequence_shapes.SEQUENCE_PHASES",
         "AccessChangeEnum": "apps.accounts.api.explain.CHANGES",
     },
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ class Telemetry:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """What `serving.fetch` needs: which bytes, where to, from where, with whose key, and how long it may take."""
+
+    digest: str
+    folder: Path
+    url: str
+    token: str = field(repr=False)
+    seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One serving process: which artifact, under which names, on which socket."""
 
@@ -62,6 +74,45 @@ def limit_math_threads() -> None:
         os.environ.setdefault(name, "1")
     # MLflow's usage telemetry starts a thread at import, and a thread does not survive the fork of the workers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def fetch_settings(
+    *,
+    digest: str | None,
+    folder: str | None,
+    url: str | None,
+    token_file: str | None,
+    seconds: float,
+    is_offline: bool = False,
+) -> FetchSettings:
+    """Arguments first, then ARTIFACT_DIGEST, ARTIFACT_PATH, PILOTHOUSE_URL, PILOTHOUSE_TOKEN_FILE and PILOTHOUSE_TOKEN.
+
+    ``is_offline``: neither address nor token is needed. Raises ConfigInvalidError naming what is missing.
+    """
+    named = digest or os.environ.get("ARTIFACT_DIGEST", "")
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", named):
+        raise ConfigInvalidError("--digest (ARTIFACT_DIGEST) must be sha256: and 64 hex digits")
+    place = folder or os.environ.get("ARTIFACT_PATH", "")
+    if not place:
+        raise ConfigInvalidError("--to (ARTIFACT_PATH) must name the folder to fill")
+    if is_offline:
+        return FetchSettings(named, Path(place), "", "", seconds)
+    address = url or os.environ.get("PILOTHOUSE_URL", "")
+    if not address:
+        raise ConfigInvalidError("--url (PILOTHOUSE_URL) must say where the registry is")
+    return FetchSettings(named, Path(place), address, _token(token_file), seconds)
+
+
+def _token(token_file: str | None) -> str:
+    place = token_file or os.environ.get("PILOTHOUSE_TOKEN_FILE", "")
+    try:
+        text = Path(place).read_text(encoding="utf-8") if place else os.environ.get("PILOTHOUSE_TOKEN", "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalidError(f"the token's file {place} cannot be read") from error
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable():
+        raise ConfigInvalidError("PILOTHOUSE_TOKEN_FILE (or --token-file) must name a file that holds an API key")
+    return token
 
 
 def read_settings(path: Path, instance: str) -> Settings:

@@ -41,7 +41,13 @@ def celery_config(redis_url: str) -> dict[str, Any]:
         "task_routes": {
             # waits for answers of a candidate that may hang: never in the queue of the ticks
             "rollouts.probe": {"queue": "analysis"},
+            # reads artifacts and asks targets before a member begins
+            "rollouts.sequence_tick": {"queue": "analysis"},
+            "rollouts.sequences_due": {"queue": "analysis"},
             "rollouts.*": {"queue": "rollouts"},
+            # reads artifacts and asks clusters: not in the way of ticks
+            "targets.image_build": {"queue": "analysis"},
+            "targets.image_builds_due": {"queue": "analysis"},
             "targets.*": {"queue": "rollouts"},
             "telemetry.*": {"queue": "telemetry"},
             "accounts.*": {"queue": "analysis"},

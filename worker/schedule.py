@@ -10,7 +10,9 @@ from typing import Any
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "rollouts-tick": {"task": "rollouts.tick_due", "schedule": 1.0, "options": {"expires": 3}},
     "rollouts-promotions": {"task": "rollouts.promotions_due", "schedule": 30.0, "options": {"expires": 30}},
+    "rollouts-sequences": {"task": "rollouts.sequences_due", "schedule": 2.0, "options": {"expires": 5}},
     "targets-reconcile": {"task": "targets.reconcile_due", "schedule": 2.0, "options": {"expires": 5}},
+    "targets-image-builds": {"task": "targets.image_builds_due", "schedule": 5.0, "options": {"expires": 10}},
     "accounts-sweep": {"task": "accounts.sweep", "schedule": 3600.0, "options": {"expires": 3000}},
     "alerts-collect": {"task": "alerts.collect", "schedule": 2.0, "options": {"expires": 5}},
     "alerts-look": {"task": "alerts.look", "schedule": 15.0, "options": {"expires": 15}},

@@ -11,10 +11,15 @@ from apps.kernel.ids import new_id
 from apps.kernel.orm import one_of
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import Strategy
+from apps.rollouts.domain.sequence import SEQUENCE_ACTIVE, SequencePhase
 
 
 def rollout_id() -> str:
     return new_id("ro")
+
+
+def sequence_id() -> str:
+    return new_id("rs")
 
 
 class Rollout(models.Model):
@@ -129,3 +134,98 @@ class Transition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rollout_id}@{self.revision} {self.from_phase}->{self.to_phase}"
+
+
+class RolloutSequence(models.Model):
+    """One version to several endpoints in waves; each member is a rollout of its own.
+
+    ``phase``, ``wave`` and ``revision`` change only through ``services/sequence_record.py`` (compare-and-swap).
+    ``plan`` is the pinned ``SequencePlan``. ``starters`` and ``starter_chain`` are who stands behind the start: the
+    members' rollouts begin in their name, and none of ``starters`` may approve their steps. ``look_error``: as for a
+    rollout.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=sequence_id)
+    candidate_version = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, related_name="+")
+    plan = models.JSONField()
+    plan_hash = models.CharField(max_length=71)
+    phase = models.CharField(max_length=16, default=SequencePhase.RUNNING)
+    wave = models.PositiveIntegerField(default=0)
+    revision = models.PositiveIntegerField(default=1)
+    memo = models.JSONField(default=dict)
+    reason = models.TextField(default="", blank=True)
+    note = models.TextField(default="", blank=True)
+    created_by = models.CharField(max_length=200)
+    starters = models.JSONField(default=list)
+    starter_chain = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    phase_started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(db_default=Now())
+    look_error = models.TextField(default="", blank=True)
+
+    class Meta:
+        constraints: ClassVar = [one_of("phase", SequencePhase, "sequence_phase_known")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["due_at"],
+                condition=models.Q(phase__in=sorted(phase.value for phase in SEQUENCE_ACTIVE)),
+                name="sequence_due",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.phase}"
+
+
+class SequenceMember(models.Model):
+    """One endpoint of a sequence. ``plan`` is what its rollout is pinned to; ``rollout`` its newest attempt, ``back``
+    the rollout that brings the version before back, ``left`` why there is none although it should have gone back."""
+
+    id = models.BigAutoField(primary_key=True)
+    sequence = models.ForeignKey(RolloutSequence, on_delete=models.PROTECT, related_name="members")
+    endpoint = models.ForeignKey("targets.Endpoint", on_delete=models.PROTECT, related_name="+")
+    wave = models.PositiveIntegerField()
+    place = models.PositiveIntegerField()
+    plan = models.JSONField()
+    plan_hash = models.CharField(max_length=71)
+    rollout = models.OneToOneField(Rollout, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    back = models.OneToOneField(Rollout, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    left = models.TextField(default="", blank=True)
+
+    class Meta:
+        ordering = ("wave", "place")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["sequence", "endpoint"], name="endpoint_once_per_sequence")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sequence_id} wave {self.wave + 1}: {self.endpoint_id}"
+
+
+class SequenceTransition(models.Model):
+    """One recorded decision about a sequence, with its evidence as canonical JSON, as for a rollout."""
+
+    id = models.BigAutoField(primary_key=True)
+    sequence = models.ForeignKey(RolloutSequence, on_delete=models.PROTECT, related_name="transitions")
+    revision = models.PositiveIntegerField()
+    from_phase = models.CharField(max_length=16)
+    to_phase = models.CharField(max_length=16)
+    action = models.CharField(max_length=16)
+    reason = models.TextField()
+    wave = models.PositiveIntegerField()
+    actor_label = models.CharField(max_length=200)
+    state = models.TextField(default="")
+    seen = models.TextField(default="")
+    decision = models.TextField(default="")
+    code_hash = models.CharField(max_length=71, default="", blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["sequence", "revision"], name="sequence_transition_once_per_revision")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sequence_id}@{self.revision} {self.from_phase}->{self.to_phase}"

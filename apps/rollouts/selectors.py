@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
 from apps.accounts.domain.roles import who_can
 from apps.accounts.services.access import scope_q
@@ -16,8 +16,11 @@ from apps.kernel.verdicts import Finding, Verdict
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import Plan
+from apps.rollouts.domain.sequence import SequenceCommand, SequencePhase, SequenceState
+from apps.rollouts.domain.sequence_decide import sequence_refusal
 from apps.rollouts.domain.state import Command, Memo, RolloutState
-from apps.rollouts.models import Rollout, Transition
+from apps.rollouts.domain.waves import SequencePlan
+from apps.rollouts.models import Rollout, RolloutSequence, SequenceMember, SequenceTransition, Transition
 
 RELATED = (
     "endpoint__target",
@@ -114,6 +117,45 @@ def review_of(rollout: Rollout) -> str:
 def transitions_of(rollout_id: str) -> QuerySet[Transition]:
     """Oldest first."""
     return Transition.objects.filter(rollout_id=rollout_id).order_by("revision")
+
+
+def sequence_get(sequence_id: str, actor: Actor | None = None) -> RolloutSequence:
+    """With its version and members; with ``actor`` only one that they may see. Raises NotFound."""
+    found = sequence_list(actor).filter(pk=sequence_id).first()
+    if found is None:
+        raise NotFound("sequence_not_found", f"There is no rollout sequence {sequence_id!r}.")
+    return found
+
+
+def sequence_list(actor: Actor | None = None) -> QuerySet[RolloutSequence]:
+    """Newest first; with ``actor`` those of which they may see every endpoint: half of one would mislead."""
+    found = RolloutSequence.objects.select_related("candidate_version__model").order_by("-created_at", "-pk")
+    members = SequenceMember.objects.select_related("endpoint__target", "endpoint__stable_version", "rollout", "back")
+    found = found.prefetch_related(Prefetch("members", members))
+    if actor is None:
+        return found
+    mine = scope_q(actor, "rollout.read", team="endpoint__team", environment="endpoint__target__environment")
+    hidden = SequenceMember.objects.filter(sequence=OuterRef("pk")).exclude(mine) if mine != Q() else None
+    return found if hidden is None else found.exclude(Exists(hidden))
+
+
+def sequence_of(rollout_id: str) -> SequenceMember | None:
+    """The member that the rollout carries, or brings back; None for a rollout of its own."""
+    rows = SequenceMember.objects.filter(Q(rollout=rollout_id) | Q(back=rollout_id))
+    return rows.select_related("sequence").first()
+
+
+def sequence_transitions_of(sequence_id: str) -> QuerySet[SequenceTransition]:
+    """Oldest first."""
+    return SequenceTransition.objects.filter(sequence_id=sequence_id).order_by("revision")
+
+
+def sequence_commands(row: RolloutSequence) -> dict[str, str]:
+    """Command -> why its phase does not allow it, "" where it does. Rights are the caller's to add."""
+    phase, plan = SequencePhase(row.phase), SequencePlan.from_json(row.plan)
+    state = SequenceState(row.pk, phase, row.wave, row.revision, plan, row.phase_started_at.timestamp())
+    refusals = {command: sequence_refusal(state, command) for command in SequenceCommand}
+    return {command.value: refusal.detail if refusal else "" for command, refusal in refusals.items()}
 
 
 def allowed_commands(rollout: Rollout) -> list[AllowedCommand]:

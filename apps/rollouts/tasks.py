@@ -9,6 +9,7 @@ from celery import shared_task
 
 from apps.rollouts.services.probe import rollout_probe
 from apps.rollouts.services.promotion import promotion_review, promotion_settle, promotions_due
+from apps.rollouts.services.sequence_tick import sequence_tick, sequences_due
 from apps.rollouts.services.tick import rollout_tick, tick_due
 
 
@@ -46,6 +47,18 @@ def rollouts_promotion_decided(promotion_id: str) -> str:
 def rollouts_promotions_due() -> int:
     """Every thirty seconds: what a lost bell left behind."""
     return promotions_due()
+
+
+@shared_task(name="rollouts.sequence_tick")  # type: ignore[untyped-decorator]
+def rollouts_sequence_tick(sequence_id: str) -> None:
+    """One sequence was started, commanded or moved."""
+    sequence_tick(sequence_id)
+
+
+@shared_task(name="rollouts.sequences_due")  # type: ignore[untyped-decorator]
+def rollouts_sequences_due() -> int:
+    """Every two seconds: look at whatever sequence is due."""
+    return sequences_due()
 
 
 def _holder(task: Any) -> str:

@@ -1,4 +1,4 @@
-"""Targets, and the endpoints on them: what is desired, what was observed, and who may act."""
+"""Targets, the endpoints on them (what is desired, what was observed, who may act), and builds of images there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 
 from apps.kernel.ids import new_id
 from apps.kernel.orm import one_of
+from apps.kernel.vault import sealed_field
+from apps.targets.images.builds import OPEN, BuildState
 
 
 class TargetKind(StrEnum):
@@ -45,13 +47,16 @@ def freeze_id() -> str:
 
 
 class Target(models.Model):
-    """A place that runs models. ``connection`` is the driver's own (local: ``{"url", "token_file"}``)."""
+    """A place that runs models. ``connection`` is the driver's own (local: ``{"url", "token_file"}``) and may be seen;
+    ``credentials`` are what opens it, sealed by the vault (``services/credentials.py``), and may not."""
 
     id = models.CharField(primary_key=True, max_length=40, default=target_id)
     name = models.SlugField(max_length=80, unique=True)
     kind = models.CharField(max_length=16)
     environment = models.CharField(max_length=16, default=Environment.DEVELOPMENT)
     connection = models.JSONField(default=dict)
+    credentials = models.TextField(default="", blank=True)
+    credentials_at = models.DateTimeField(null=True, blank=True)
     no_traffic_policy = models.CharField(max_length=8, default=TrafficPolicy.HOLD)
     capabilities = models.JSONField(default=dict)
     probe_error = models.TextField(default="", blank=True)
@@ -140,3 +145,51 @@ class FreezeWindow(models.Model):
 
     def __str__(self) -> str:
         return f"freeze {self.starts_at} to {self.ends_at}: {self.reason}"
+
+
+def build_id() -> str:
+    return new_id("ib")
+
+
+class ImageBuild(models.Model):
+    """One build of a version's container image in a target's cluster.
+
+    ``image`` is where it is pushed, with a tag; ``digest`` what came of it; ``base`` the image below it.
+    ``look_due_at`` is when a worker looks again; a doorbell that is lost changes nothing.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=build_id)
+    target = models.ForeignKey(Target, on_delete=models.PROTECT, related_name="+")
+    version = models.ForeignKey("registry.ModelVersion", on_delete=models.CASCADE, related_name="+")
+    state = models.CharField(max_length=12, default=BuildState.QUEUED)
+    image = models.CharField(max_length=600)
+    base = models.CharField(max_length=600)
+    digest = models.CharField(max_length=71, default="", blank=True)
+    reason = models.TextField(default="", blank=True)
+    asked_by = models.CharField(max_length=200)
+    asked_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    look_due_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            one_of("state", BuildState, "image_build_state_known"),
+            models.UniqueConstraint(
+                fields=["target", "version"], condition=models.Q(state__in=OPEN), name="image_build_one_at_a_time"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["look_due_at"], condition=models.Q(state__in=OPEN), name="image_build_due"),
+            models.Index(fields=["version", "-asked_at"], name="image_build_of_version"),
+        ]
+
+    @property
+    def job_name(self) -> str:
+        """The build's name at the target."""
+        return f"pilothouse-{self.id.replace('_', '-').lower()}"
+
+    def __str__(self) -> str:
+        return f"build of {self.image}"
+
+
+sealed_field("targets.Target", "credentials")

@@ -8,6 +8,7 @@ from typing import Any
 from celery import shared_task
 
 from apps.targets.services.connect import target_probe
+from apps.targets.services.image_builds import image_build_tick, image_builds_due
 from apps.targets.services.reconcile import endpoint_reconcile, reconcile_due
 
 BATCH = 200
@@ -29,6 +30,18 @@ def targets_reconcile(self: Any, endpoint_id: str) -> bool:
 def targets_probe(target_id: str) -> None:
     """A target was connected or changed."""
     target_probe(target_id=target_id)
+
+
+@shared_task(name="targets.image_builds_due")  # type: ignore[untyped-decorator]
+def targets_image_builds_due() -> int:
+    """Every five seconds: the builds of images whose turn it is."""
+    return image_builds_due()
+
+
+@shared_task(name="targets.image_build")  # type: ignore[untyped-decorator]
+def targets_image_build(build_id: str) -> None:
+    """A build was asked for, or stopped."""
+    image_build_tick(build_id)
 
 
 def _holder(task: Any) -> str:

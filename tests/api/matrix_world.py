@@ -27,8 +27,10 @@ from apps.registry.models import Model, PromotionRequest
 from apps.registry.services.importing import import_create
 from apps.registry.services.register import model_create, version_register
 from apps.reviews.services.open import Subject, review_open
+from apps.rollouts.domain.waves import Place, SequencePlan, Wave
+from apps.rollouts.models import RolloutSequence, SequenceMember
 from apps.rollouts.services.lifecycle import rollout_start
-from apps.targets.models import Endpoint
+from apps.targets.models import Endpoint, ImageBuild
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.freeze import freeze_create
 from tests.api.world import artifact
@@ -118,10 +120,24 @@ def _served(name: str, model: Model, target: Any, team: Team) -> dict[str, str]:
         actor=SYSTEM, endpoint_id=endpoint.pk, starts_at=now().replace(year=2097), ends_at=now().replace(year=2098),
         reason="a test",
     )  # fmt: skip
+    build = ImageBuild.objects.create(
+        target=target, version=versions["1.0.0"], image="registry.example.com/a:1", base="python:3.11", asked_by="x"
+    )
     return {
-        "endpoint": name, "rollout": rollout.pk, "review": review.pk, "freeze": freeze.pk,
+        "endpoint": name, "rollout": rollout.pk, "review": review.pk, "freeze": freeze.pk, "build": build.pk,
+        "sequence": _sequence(endpoint, versions["1.1.0"], rollout.plan),
         "plan_hash": HASH, "evidence_hash": review.evidence_hash,
     }  # fmt: skip
+
+
+def _sequence(endpoint: Endpoint, version: Any, plan: Any) -> str:
+    """Its one member has not begun: a rollout of its own is under way there."""
+    waves = SequencePlan((Wave((Place(endpoint.pk, endpoint.name),)),), version.semver)
+    row = RolloutSequence.objects.create(
+        candidate_version=version, plan=waves.to_json(), plan_hash=waves.plan_hash, created_by="nobody"
+    )
+    SequenceMember.objects.create(sequence=row, endpoint=endpoint, wave=0, place=0, plan=plan, plan_hash=HASH)
+    return str(row.pk)
 
 
 def _accounts(team: Team) -> dict[str, str]:

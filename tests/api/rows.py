@@ -43,6 +43,9 @@ class Row:
 SEEN = {"reason": "a test", "expected_revision": 1, "expected_step": -1}
 SAFE = {"reason": "a test"}
 START = {"endpoint": "{endpoint}", "version": "1.1.0", "profile": "fast"}
+REVISION = {"reason": "a test", "expected_revision": 1}
+SEQUENCE_START = {"version": "1.1.0", "profile": "fast", "waves": [{"endpoints": ["{endpoint}"]}]}
+SEQUENCE = "rollout-sequences/{sequence}"
 DECISION = {
     "verdict": "comment",
     "reason": "a test",
@@ -149,6 +152,15 @@ ROWS: dict[str, Row] = {
     "version_compare": Row("get", MODEL + "/compare?stable=1.0.0&candidate=1.1.0", 200, place="team"),
     "version_card_get": Row("get", VERSION + "/card", 200, place="team"),
     "version_card_set": Row("put", VERSION + "/card", 200, {"card": "# What it is for"}, place="team"),
+    "version_image_get": Row("get", VERSION + "/image", 200, place="team"),
+    "version_image_record": Row("put", VERSION + "/image", 200, {"image": ""}, place="team"),
+    "version_image_context": Row("get", VERSION + "/image/context", 200, place="team"),
+    "version_image_build_list": Row("get", VERSION + "/image/builds", 200, place="team"),
+    "version_image_build_start": Row(  # a fake target builds nothing
+        "post", VERSION + "/image/builds", 422, {"target": "{target}"}, place="environment"
+    ),
+    "image_build_get": Row("get", "image-builds/{build}", 200, place="team"),
+    "image_build_stop": Row("post", "image-builds/{build}/stop", 200, place="environment"),
     "model_protect": Row(
         "put", MODEL + "/protected-aliases", 200, {"aliases": ["champion"], "reason": "one is enough"}, place="team"
     ),
@@ -185,6 +197,9 @@ ROWS: dict[str, Row] = {
     "target_create": Row("post", "targets", 201, {"name": "there", "kind": "fake"}, place="wide"),
     "target_get": Row("get", "targets/{target}", 200),
     "target_probe": Row("post", "targets/{target}/probe", 200, place="wide"),
+    "target_credentials_replace": Row(  # a fake target takes none
+        "put", "targets/{target}/credentials", 422, {"credentials": {"token": "secret"}}, place="wide"
+    ),
     "target_preflight": Row(
         "post", "targets/{target}/preflight", 200, {"endpoint": "{endpoint}", "version": "1.1.0"}, place="environment"
     ),
@@ -221,6 +236,15 @@ ROWS: dict[str, Row] = {
     "rollout_roll_back": Row("post", ROLLOUT + "/roll-back", 200, SAFE, place="environment"),
     "rollout_acknowledge": Row("post", ROLLOUT + "/acknowledge", 409, {}, place="environment"),  # it has not ended
     "rollout_retry": Row("post", ROLLOUT + "/retry", 409, SEEN, place="environment"),
+    "rollout_sequence_list": Row("get", "rollout-sequences", 200),
+    # one is under way already
+    "rollout_sequence_start": Row("post", "rollout-sequences", 409, SEQUENCE_START, place="environment"),
+    "rollout_sequence_get": Row("get", SEQUENCE, 200, place="environment"),
+    "rollout_sequence_transitions": Row("get", SEQUENCE + "/transitions", 200, place="environment"),
+    "rollout_sequence_pause": Row("post", SEQUENCE + "/pause", 200, REVISION, place="environment"),
+    "rollout_sequence_resume": Row("post", SEQUENCE + "/resume", 409, REVISION, place="environment"),
+    "rollout_sequence_continue": Row("post", SEQUENCE + "/continue", 409, REVISION, place="environment"),
+    "rollout_sequence_abort": Row("post", SEQUENCE + "/abort", 200, SAFE, place="environment"),
 }  # fmt: skip
 
 # Operations whose app does not look at the object's team (and environment) yet, with what is missing. They are not

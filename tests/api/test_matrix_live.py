@@ -14,7 +14,10 @@ from apps.accounts.services.access import actor_of
 from controlplane.live_consumer import ACTION_OF, SCOPE_OF, may_hear
 from tests.api.matrix_world import ELSEWHERE, FOREIGN, OWN, ROLES, Matrix, make_matrix
 
-SCOPED = {"endpoint": "environment", "rollout": "environment", "review": "environment", "model": "team"}
+SCOPED = {
+    "endpoint": "environment", "rollout": "environment", "sequence": "environment", "review": "environment",
+    "model": "team",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

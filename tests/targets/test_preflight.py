@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from apps.kernel.errors import Conflict, DriverError, Forbidden, PolicyRefused
+from apps.kernel.rest.preflight_schema import LEVELS
 from apps.kernel.verdicts import Verdict
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.lifecycle import rollout_command, rollout_start
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
 from apps.targets.domain.driver import TargetUnreachable
 from apps.targets.domain.plan import EndpointPlan
-from apps.targets.domain.preflight import Change, Check, PreflightReport
+from apps.targets.domain.preflight import Change, Check, PreflightReport, Weight
 from apps.targets.drivers.fake import FakeDriver
 from apps.targets.services.preflight import endpoint_preflight, endpoint_preflight_new
 from tests.cast import make_actor
@@ -142,3 +143,7 @@ def test_a_new_endpoint_is_asked_about_and_nothing_of_another_is_shown(stage: St
         endpoint_preflight_new(actor=ALICE, target_id=target.pk, name="late-arrival", version_id=version.pk)
     with pytest.raises(Forbidden):
         endpoint_preflight_new(actor=make_actor("bob"), target_id=target.pk, name="new", version_id=version.pk)
+
+
+def test_the_doors_know_every_weight_of_a_check() -> None:
+    assert list(LEVELS) == [weight.value for weight in Weight]

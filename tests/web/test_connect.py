@@ -46,7 +46,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
     """An API made of memory where the kubeconfig leads."""
     with fake_cluster() as cluster:
 
-        def how(_: object) -> client.Configuration:
+        def how(*_: object) -> client.Configuration:
             found = client.Configuration()
             found.host, found.retries = cluster.url, False
             return found
@@ -148,3 +148,29 @@ def test_who_may_look_only_sees_the_form_and_cannot_send_it(world: World, browse
     else:
         assert f"{PAGE}?kind=kubernetes" in html or "?kind=kubernetes" in html
     assert bob.post(PAGE, {"kind": kind, "name": "x"}).status_code == 403
+
+
+def test_a_kubeconfig_that_is_typed_goes_into_the_vault_and_is_renewed_but_never_shown(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    asked = typed(tmp_path, **{"auth.kubeconfig_file": ""})
+    text = (tmp_path / "prod.kubeconfig").read_text()
+    ada = browser("ada")
+    refused = ada.post(PAGE, {**asked, "credentials.kubeconfig": text, "namespace": "Not A Name"})
+    assert refused.status_code == 422
+    assert "a-very-secret-token" not in refused.content.decode(), "not even when the form comes back"
+    assert ada.post(PAGE, {**asked, "credentials.kubeconfig": text}).status_code == 302
+    target = Target.objects.get(name="prod")
+    assert target.connection["auth"] == {"mode": "kubeconfig"}
+    assert "a-very-secret-token" not in target.credentials
+    before = target.credentials
+    html = ada.get("/settings/targets/").content.decode()
+    assert "Renew its credentials" in html
+    assert "a-very-secret-token" not in html
+    answer = ada.post("/settings/targets/prod/credentials", {"credentials.kubeconfig": "no: [yaml"})
+    assert answer.status_code == 302
+    assert "prod keeps its credentials" in ada.get("/settings/targets/").content.decode()
+    ada.post("/settings/targets/prod/credentials", {"credentials.kubeconfig": text})
+    target.refresh_from_db()
+    assert target.credentials not in {"", before}
+    assert "prod answered" in ada.get("/settings/targets/").content.decode()

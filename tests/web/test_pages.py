@@ -15,15 +15,17 @@ from tests.api.world import World
 from tests.web.conftest import Browser, report
 
 PAGES = {
-    "/": 16,
+    "/": 17,
     "/models/": 11,
     "/models/late-arrival/": 16,
-    "/models/late-arrival/versions/1.1.0/": 15,
+    "/models/late-arrival/versions/1.1.0/": 20,  # five of them for its image and the builds of it
     "/endpoints/late-arrival/": 26,
     "/endpoints/late-arrival/?range=24h": 26,
     "/rollouts/": 10,
     "/rollouts/?show=back": 10,
     "/rollouts/new/": 10,
+    "/rollouts/sequences/": 10,
+    "/rollouts/sequences/new/": 10,
     "/settings/targets/": 10,
     "/settings/freezes/": 15,
     "/rollouts/{rollout}/": 27,  # six of them look at the rollout as it is now

@@ -28,7 +28,7 @@ SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back", "roll
 SHIP = frozenset(
     {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry"}
 )
-MODELS = frozenset({"model.write", "model.delete", "alias.move", "review.request"})
+MODELS = frozenset({"model.write", "model.delete", "alias.move", "review.request", "image.build"})
 MANAGE = frozenset(
     {"target.write", "endpoint.write", "member.write", "team.write", "token.write", "service.write", "trust.write",
      "freeze.write", "policy.write", "webhook.write", "registry.import", "audit.read"}
@@ -47,6 +47,7 @@ ALL_ACTIONS: frozenset[str] = frozenset().union(*ACTIONS.values())
 
 # Who may not read a thing must not learn that it exists: what each kind of action is read by.
 _READ_BY = {"alias": "model.read", "registry": "model.read", "freeze": "target.read", "policy": "target.read",
+            "image": "model.read",
             "token": "member.read", "team": "member.read", "service": "member.read", "trust": "member.read",
             "webhook": "fleet.read", "audit": "audit.read"}  # fmt: skip
 

@@ -77,7 +77,7 @@ class Model(models.Model):
 
 
 class ModelVersion(models.Model):
-    """One version. Immutable but for description, tags, stage, status, card and evaluations.
+    """One version. Immutable but for description, tags, stage, status, card, evaluations and image.
 
     ``number`` is MLflow's dense version. The semver (``major``, ``minor``, ``patch``) is empty until the signature is
     known; ``semver_wanted`` is what the author asked for until then. ``source_uri`` is what the author wrote,
@@ -86,7 +86,8 @@ class ModelVersion(models.Model):
     ``signature`` is ``{"inputs": [{"name", "type", "required"}], "outputs": […]}``; ``input_constraints`` are the
     declared nullability and ranges of the inputs (docs/concepts/contracts.md, section 4). ``inspection`` is what
     verification saw (formats, imports of pickles, warnings). ``evaluations`` is a list of gate results
-    ``{"name", "verdict", "value", "limit", "data_digest", "at"}``.
+    ``{"name", "verdict", "value", "limit", "data_digest", "at"}``. ``image`` is a container image, by digest, that
+    serves this version and holds its files ("" for none).
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=version_id)
@@ -120,6 +121,7 @@ class ModelVersion(models.Model):
     run_link = models.CharField(max_length=2000, default="", blank=True)
     mlflow_model_id = models.CharField(max_length=64, default="", blank=True)
     git_commit = models.CharField(max_length=64, default="", blank=True)
+    image = models.CharField(max_length=600, default="", blank=True)
     description = models.TextField(default="", blank=True)
     card = models.TextField(default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())

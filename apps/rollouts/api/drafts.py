@@ -15,15 +15,22 @@ from apps.targets.selectors import endpoint_get
 def draft_of(actor: Actor, body: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments that ``rollout_plan`` and ``rollout_start`` share. Raises NotFound, InvalidInput."""
     endpoint = endpoint_get(body["endpoint"], actor)
-    approval = body.get("approval")
     return {
         "endpoint_id": endpoint.pk,
         "version_id": version_by(endpoint.model.name, body["version"], actor=actor).pk,
+        "supersede": body["supersede"],
+        **plan_parts(body),
+    }
+
+
+def plan_parts(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What says how it is rolled out: strategy, profile, steps, guardrails, approval. Raises InvalidInput."""
+    approval = body.get("approval")
+    return {
         "strategy": body["strategy"],
         "profile": body["profile"],
         "steps": _steps(body["steps"]) if "steps" in body else None,
         "guardrails": _gates(body["guardrails"], "/guardrails") if "guardrails" in body else None,
-        "supersede": body["supersede"],
         "approval": _approval(approval) if approval is not None else None,
     }
 

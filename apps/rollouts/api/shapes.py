@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.kernel.rest import iso
+from apps.kernel.rest.preflight_schema import PreflightReportSchema
 from apps.kernel.verdicts import Verdict
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import FULL_BP, Metric, Strategy
@@ -15,7 +16,7 @@ from apps.rollouts.models import Rollout, Transition
 from apps.rollouts.selectors import allowed_commands, engine_fault, review_of
 from apps.rollouts.services.checks import Level
 from apps.rollouts.services.plan import RolloutPlan
-from apps.targets.domain.preflight import Weight, report_to_json
+from apps.targets.domain.preflight import report_to_json
 
 PHASES = [phase.value for phase in Phase]
 STRATEGIES = [strategy.value for strategy in Strategy]
@@ -63,30 +64,6 @@ class CheckSchema(serializers.Serializer[Any]):
     pointer = serializers.CharField(allow_blank=True, help_text="The field of the body that would have to change.")
 
 
-class PlannedPreflightCheckSchema(serializers.Serializer[Any]):
-    name = serializers.CharField()
-    level = serializers.ChoiceField(choices=[weight.value for weight in Weight])
-    detail = serializers.CharField()
-    way_out = serializers.CharField(allow_blank=True)
-    numbers = serializers.DictField()
-
-
-class PlannedChangeSchema(serializers.Serializer[Any]):
-    kind = serializers.CharField()
-    name = serializers.CharField()
-    what = serializers.CharField(help_text="One of create, change, delete.")
-    fields_changed = serializers.ListField(child=serializers.CharField())
-    diff = serializers.CharField(allow_blank=True, help_text="Lines that begin with + or -.")
-
-
-class PlannedPreflightSchema(serializers.Serializer[Any]):
-    is_supported = serializers.BooleanField(help_text="false: targets of this kind have nothing to check beforehand.")
-    is_passed = serializers.BooleanField()
-    checks = PlannedPreflightCheckSchema(many=True)
-    changes = PlannedChangeSchema(many=True)
-    role = serializers.CharField(allow_blank=True)
-
-
 class ForecastSchema(serializers.Serializer[Any]):
     index = serializers.IntegerField()
     sentence = serializers.CharField()
@@ -113,7 +90,7 @@ class PlannedSchema(serializers.Serializer[Any]):
     requests_per_second = serializers.FloatField()
     expected_seconds = serializers.FloatField(allow_null=True)
     rollback = serializers.CharField(help_text="The way back, in words.")
-    preflight = PlannedPreflightSchema(
+    preflight = PreflightReportSchema(
         allow_null=True, help_text="What the target says; null where it was not asked, because something else blocks."
     )
 

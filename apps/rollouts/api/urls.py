@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.rollouts.api import commands, endpoints, views
+from apps.rollouts.api import commands, endpoints, sequences, views
 
 urlpatterns = [
     path("endpoints", endpoints.EndpointsView.as_view()),
@@ -19,4 +19,11 @@ urlpatterns = [
     path("rollouts/<name:rollout_id>/roll-back", commands.RollBackView.as_view()),
     path("rollouts/<name:rollout_id>/acknowledge", commands.AcknowledgeView.as_view()),
     path("rollouts/<name:rollout_id>/retry", commands.RetryView.as_view()),
+    path("rollout-sequences", sequences.SequencesView.as_view()),
+    path("rollout-sequences/<name:sequence_id>", sequences.SequenceView.as_view()),
+    path("rollout-sequences/<name:sequence_id>/transitions", sequences.SequenceTransitionsView.as_view()),
+    path("rollout-sequences/<name:sequence_id>/pause", sequences.SequencePauseView.as_view()),
+    path("rollout-sequences/<name:sequence_id>/resume", sequences.SequenceResumeView.as_view()),
+    path("rollout-sequences/<name:sequence_id>/continue", sequences.SequenceContinueView.as_view()),
+    path("rollout-sequences/<name:sequence_id>/abort", sequences.SequenceAbortView.as_view()),
 ]

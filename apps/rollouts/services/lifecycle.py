@@ -76,7 +76,7 @@ def rollout_start(
         approval=approval,
     )
     plan_refuse(planned)
-    starters = _starters(actor, planned.plan, people)
+    starters = starters_of(actor, planned.plan, people)
     if expected_plan_hash is not None and expected_plan_hash != planned.plan_hash:
         raise Conflict(
             "plan_changed",
@@ -154,7 +154,7 @@ def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: Ro
         raise Conflict("cannot_retry", f"Nothing to retry while {rollout.phase}.", extra=_where(rollout))
     planned = planned or _plan_again(actor, rollout)
     plan_refuse(planned)
-    starters = _starters(actor, planned.plan)
+    starters = starters_of(actor, planned.plan)
     with transaction.atomic():
         _one_at_a_time(planned.endpoint.pk)
         fresh = _create(actor, planned, note or rollout.note, rollout, starters, rollout.promotion_id)
@@ -202,7 +202,7 @@ def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: Ro
         )  # fmt: skip
     note = reason or f"back from {rollout.candidate_version.semver}"
     planned = planned or rollout_plan(actor=SYSTEM, has_preflight=False, **_way_back(rollout))
-    return _begin(actor, planned, "replace", note, _starters(actor, planned.plan), "")
+    return _begin(actor, planned, "replace", note, starters_of(actor, planned.plan), "")
 
 
 def _carry_out(
@@ -249,7 +249,7 @@ def _look(rollout_id: str, request: Request) -> Look:
     return replace(look, seen=look.seen.with_request(request))
 
 
-def _starters(actor: Actor, plan: Plan, people: Collection[str] = ()) -> list[str]:
+def starters_of(actor: Actor, plan: Plan, people: Collection[str] = ()) -> list[str]:
     """Who may not approve: the people behind the start. Raises PolicyRefused when nobody is known and somebody must."""
     found = sorted({*people, *actor.people, *([actor.id] if actor.kind == "user" else [])})
     if not found and actor.kind != "system" and any(step.kind is StepKind.APPROVAL for step in plan.steps):

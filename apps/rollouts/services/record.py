@@ -152,6 +152,10 @@ def _stolen(look: Look, holder: str) -> int:
     return epoch
 
 
+RETURNING = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED, Phase.FAILED})
+"""Traffic goes back to stable: at the target this wins over whoever changed the route meanwhile."""
+
+
 def _desire(look: Look, after: RolloutState, action: Action, *, actor: Actor, epoch: int | None) -> EndpointPlan | None:
     wish = wanted(after)
     if wish is None or (look.state.phase is Phase.PENDING and after.phase in TERMINAL):
@@ -166,6 +170,8 @@ def _desire(look: Look, after: RolloutState, action: Action, *, actor: Actor, ep
         epoch=epoch,
         reason=action.reason,
         stable_version_id=_stable_version(look, action),
+        rollout_id=after.id,
+        is_return=after.phase in RETURNING,
     )
     periods = {"period": desired.route.period}
     if look.state.phase is Phase.PENDING:

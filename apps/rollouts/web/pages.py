@@ -19,7 +19,7 @@ from apps.kernel.errors import NotFound
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
 from apps.rollouts.domain.plan import FULL_BP, Plan
 from apps.rollouts.models import Rollout
-from apps.rollouts.selectors import WENT_BACK, review_of, rollout_get, rollout_list, transitions_of
+from apps.rollouts.selectors import WENT_BACK, review_of, rollout_get, rollout_list, sequence_of, transitions_of
 from apps.rollouts.services.current import rollout_current
 from apps.rollouts.web.aliases import aliases_sentence
 from apps.rollouts.web.buttons import buttons_of, reasons_of
@@ -63,6 +63,7 @@ def rollout(request: HttpRequest, rollout_id: str) -> HttpResponse:
         "stops": stops_of(plan),
         "reviews": reviews_of(found, plan),
         "aliases_said": aliases_sentence(found),
+        "in_sequence": sequence_of(found.pk),
     }
     return render(request, "rollouts/detail.html", context)
 

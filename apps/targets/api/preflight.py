@@ -10,8 +10,8 @@ from rest_framework.response import Response
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput
 from apps.kernel.rest import ApiView, StrictChar, StrictInteger, StrictSerializer, actor_of, body_of, operation
+from apps.kernel.rest.preflight_schema import PreflightSchema
 from apps.registry.selectors import version_by
-from apps.targets.api.shapes import PreflightSchema
 from apps.targets.domain.plan import FULL_BP
 from apps.targets.domain.preflight import PreflightReport, report_to_json
 from apps.targets.models import Target

@@ -8,7 +8,6 @@ from rest_framework import serializers
 
 from apps.kernel.rest import iso
 from apps.targets.domain.driver import Support
-from apps.targets.domain.preflight import Weight
 from apps.targets.models import Environment, FreezeWindow, Target, TargetKind, TrafficPolicy
 from apps.targets.selectors import capabilities_of, facts_of
 
@@ -34,6 +33,12 @@ class TargetSchema(serializers.Serializer[Any]):
     kind = serializers.CharField()
     environment = serializers.ChoiceField(choices=ENVIRONMENTS)
     connection = serializers.DictField()
+    has_credentials = serializers.BooleanField(help_text="Some are in the vault. They are never shown.")
+    credentials_at = serializers.DateTimeField(allow_null=True, help_text="When they were stored.")
+    credentials_end_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="When the token or certificate in use ends, by its own word; null: it does not say.",
+    )
     no_traffic_policy = serializers.ChoiceField(choices=POLICIES)
     capabilities = CapabilitiesSchema()
     version = serializers.CharField(allow_blank=True)
@@ -46,33 +51,6 @@ class TargetSchema(serializers.Serializer[Any]):
     probe_error = serializers.CharField(allow_blank=True)
     probed_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
-
-
-class PreflightCheckSchema(serializers.Serializer[Any]):
-    name = serializers.CharField()
-    level = serializers.ChoiceField(choices=[weight.value for weight in Weight])
-    detail = serializers.CharField()
-    way_out = serializers.CharField(allow_blank=True, help_text="What to do about it.")
-    numbers = serializers.DictField(help_text="What the sentence counts.")
-
-
-class PreflightChangeSchema(serializers.Serializer[Any]):
-    kind = serializers.CharField()
-    name = serializers.CharField()
-    what = serializers.CharField(help_text="One of create, change, delete.")
-    fields_changed = serializers.ListField(child=serializers.CharField())
-    diff = serializers.CharField(allow_blank=True, help_text="Lines that begin with + or -.")
-
-
-class PreflightSchema(serializers.Serializer[Any]):
-    """What a target says about a plan before anything is started."""
-
-    object = serializers.CharField()
-    is_supported = serializers.BooleanField(help_text="false: targets of this kind have nothing to check beforehand.")
-    is_passed = serializers.BooleanField(help_text="Nothing blocks.")
-    checks = PreflightCheckSchema(many=True)
-    changes = PreflightChangeSchema(many=True)
-    role = serializers.CharField(allow_blank=True, help_text="The least rights to grant, as YAML to apply.")
 
 
 class FreezeSchema(serializers.Serializer[Any]):
@@ -102,6 +80,9 @@ def target_show(target: Target) -> dict[str, Any]:
         "kind": target.kind,
         "environment": target.environment,
         "connection": target.connection,
+        "has_credentials": bool(target.credentials),
+        "credentials_at": iso(target.credentials_at),
+        "credentials_end_at": facts_of(target).get("credentials_end_at"),
         "no_traffic_policy": target.no_traffic_policy,
         "capabilities": {
             "weights": can.weights.value,

@@ -45,6 +45,10 @@ from apps.targets.services.connect import target_create, target_probe
 from apps.targets.services.freeze import freeze_create, freeze_remove
 from apps.targets.services.observe import endpoint_logs
 
+CREDENTIALS = (
+    "kubernetes: kubeconfig (mode kubeconfig), or token and, in PEM form, ca (mode token), instead of files. "
+    "Kept encrypted, and never answered."
+)
 TARGET = {"target_name": "The target's name or id."}
 
 
@@ -56,8 +60,9 @@ class TargetBody(StrictSerializer):
         default=dict,
         help_text="The driver's own. local: url and token_file of the node agent. kubernetes: auth, "
         "namespace, route, profile; docs/concepts/kubernetes.md lists them. It is shown to whoever may see the target: "
-        "secrets stay in files below PILOTHOUSE_TOKEN_ROOTS and in Secrets of the cluster.",
+        "secrets belong into credentials, into files below PILOTHOUSE_TOKEN_ROOTS or into Secrets of the cluster.",
     )
+    credentials = StrictObject(default=dict, help_text=CREDENTIALS)
     no_traffic_policy = serializers.ChoiceField(choices=POLICIES, default=TrafficPolicy.HOLD.value)
 
 

@@ -32,7 +32,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class VariantSpec:
-    """One model version running on the endpoint. ``key`` is opaque to everybody below the control plane."""
+    """One model version running on the endpoint. ``key`` is opaque to everybody below the control plane.
+
+    ``image`` is a container image, by digest, that holds the server and this version's files; "" where there is none.
+    """
 
     key: str
     version: str
@@ -44,6 +47,7 @@ class VariantSpec:
     workers: int = 1
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
     def __post_init__(self) -> None:
         if not _KEY.match(self.key):
@@ -79,12 +83,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:
-    """Everything an endpoint should run. Raises InvalidInput, naming the field, when it could not be meant."""
+    """Everything an endpoint should run. Raises InvalidInput, naming the field, when it could not be meant.
+
+    ``rollout`` is the id of the rollout that wanted it, "" where none did: a label for whoever looks at the target.
+    ``is_return``: it takes traffic back from a candidate, which wins over whoever changed the route meanwhile.
+    """
 
     endpoint: str
     generation: int
     variants: tuple[VariantSpec, ...]
     route: Route
+    rollout: str = ""
+    is_return: bool = False
 
     def __post_init__(self) -> None:
         keys = [variant.key for variant in self.variants]
@@ -130,6 +140,8 @@ class EndpointPlan:
                 "sticky_header": route.sticky_header,
                 "failover_to": route.failover_to,
             },
+            **({"rollout": self.rollout} if self.rollout else {}),
+            **({"is_return": True} if self.is_return else {}),
         }
 
     @classmethod
@@ -151,6 +163,8 @@ class EndpointPlan:
                 sticky_header=route.get("sticky_header"),
                 failover_to=route.get("failover_to"),
             ),
+            rollout=data.get("rollout", ""),
+            is_return=data.get("is_return", False),
         )
 
 
@@ -172,4 +186,6 @@ def _variant_json(variant: VariantSpec) -> dict[str, Any]:
             "timeout_seconds": limits.timeout_seconds,
         },
         "env": dict(sorted(variant.env.items())),
+        # left out while there is none: what runs without an image keeps the plan, and the hash, that it had
+        **({"image": variant.image} if variant.image else {}),
     }

@@ -56,7 +56,12 @@ class LocalDriver:
         )
 
     def apply(self, plan: EndpointPlan, *, epoch: int) -> None:
-        self._call("PUT", _path(plan.endpoint), json={"epoch": epoch, "plan": plan.to_json()})
+        wish = plan.to_json()
+        for ours in ("rollout", "is_return"):
+            wish.pop(ours, None)
+        for variant in wish["variants"]:
+            variant.pop("image", None)  # processes need no image, and the agent refuses what it does not know
+        self._call("PUT", _path(plan.endpoint), json={"epoch": epoch, "plan": wish})
 
     def observe(self, endpoint: str) -> Observed | None:
         data = self._call("GET", _path(endpoint), missing_is_none=True)

@@ -22,12 +22,13 @@ from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.registry.selectors import version_get
 from apps.registry.services.verify import unverified_sentence
 from apps.targets.domain.driver import ProbeReport
-from apps.targets.domain.extras import ConnectionChecked
 from apps.targets.domain.plan import FULL_BP, Role
 from apps.targets.models import Endpoint, Environment, Target, TargetKind, TrafficPolicy
+from apps.targets.models import target_id as new_target_id
 from apps.targets.selectors import endpoint_get, target_get
+from apps.targets.services.credentials import credentials_check, credentials_sealed
 from apps.targets.services.desire import endpoint_desire
-from apps.targets.services.drivers import driver_for, driver_of
+from apps.targets.services.drivers import driver_checked, driver_for
 from apps.targets.services.scope import shared_require
 from apps.targets.services.variants import variant_of
 
@@ -45,9 +46,13 @@ def target_create(
     environment: str = Environment.DEVELOPMENT,
     connection: Mapping[str, Any] | None = None,
     no_traffic_policy: str = TrafficPolicy.HOLD,
+    credentials: Mapping[str, Any] | None = None,
 ) -> Target:
-    """Store a target and ask for a probe. Raises Forbidden (``target.write`` for every team in that environment),
-    InvalidInput naming the field, Conflict ``name_taken``."""
+    """Store a target and ask for a probe; ``credentials`` go into the vault.
+
+    Raises Forbidden (``target.write`` for every team in that environment), InvalidInput naming the field, Conflict
+    ``name_taken``.
+    """
     name_check(name)
     for pointer, value, known in (
         ("/kind", kind, TargetKind),
@@ -57,12 +62,16 @@ def target_create(
         if value not in set(known):
             raise InvalidInput.at(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
     shared_require(actor, "target.write", environment)
-    driver = driver_of(kind, dict(connection or {}))  # refuses a connection that could never work
-    if isinstance(driver, ConnectionChecked):
-        driver.check_connection()
+    secrets = dict(credentials or {})
+    credentials_check(kind, secrets)
+    driver_checked(kind, dict(connection or {}), secrets)  # refuses a connection that could never work
+    key = new_target_id()
     try:
         with transaction.atomic():
             target = Target.objects.create(
+                pk=key,
+                credentials=credentials_sealed(key, secrets),
+                credentials_at=now() if secrets else None,
                 name=name,
                 kind=kind,
                 environment=environment,

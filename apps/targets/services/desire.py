@@ -30,6 +30,8 @@ def endpoint_desire(
     epoch: int | None,
     reason: str,
     stable_version_id: str | None = None,
+    rollout_id: str = "",
+    is_return: bool = False,
 ) -> EndpointPlan:
     """Desire this, inside the caller's transaction; returns the plan with its new generation and period.
 
@@ -50,7 +52,7 @@ def endpoint_desire(
         raise _moved(endpoint)
     route = Route(0, dict(weights_bp), mirror, sticky_header, failover_to)
     before = plan_of(endpoint)
-    plan = plan_next(endpoint, before, tuple(variants), route)
+    plan = plan_next(endpoint, before, tuple(variants), route, rollout_id, is_return=is_return)
     stable_moves = stable_version_id is not None and stable_version_id != endpoint.stable_version_id
     if before is not None and plan == before and not stable_moves:
         return before
@@ -71,9 +73,16 @@ def endpoint_desire(
 
 
 def plan_next(
-    endpoint: Endpoint, before: EndpointPlan | None, variants: tuple[VariantSpec, ...], route: Route
+    endpoint: Endpoint,
+    before: EndpointPlan | None,
+    variants: tuple[VariantSpec, ...],
+    route: Route,
+    rollout_id: str = "",
+    *,
+    is_return: bool = False,
 ) -> EndpointPlan:
-    """The plan after ``before``: one generation on, one period on only when requests would go elsewhere."""
+    """The plan after ``before``: one generation on, one period on only when requests would go elsewhere. Which rollout
+    wants the same as before makes no other plan of it."""
     generation, period = endpoint.generation, before.route.period if before else 0
     if before is None or not before.route.same_traffic(route):
         period += 1
@@ -81,7 +90,7 @@ def plan_next(
     is_current = before is not None and before.generation == generation  # a removal raises the generation alone
     if before is not None and is_current and (before.variants, before.route) == (variants, route):
         return before
-    return EndpointPlan(endpoint.name, generation + 1, variants, route)
+    return EndpointPlan(endpoint.name, generation + 1, variants, route, rollout_id, is_return)
 
 
 def _store(endpoint: Endpoint, plan: EndpointPlan, epoch: int | None, stable_version_id: str | None) -> None:

@@ -15,6 +15,7 @@ class VersionLike(Protocol):
     source_uri: Any
     storage_uri: Any
     artifact_digest: Any
+    image: Any
 
     @property
     def model(self) -> Any: ...
@@ -45,6 +46,7 @@ def variant_of(
         workers=workers,
         limits=limits or Limits(),
         env=dict(env or {}),
+        image=version.image,
     )
 
 

@@ -50,6 +50,6 @@ def target_watch(target_id: str, *, after_revision: int, wait_seconds: float) ->
 def _can_be_watched(target: Target) -> bool:
     try:
         return isinstance(driver_for(target), Watched)
-    except InvalidInput as error:
+    except (InvalidInput, DriverError) as error:
         log.info("target_not_watchable", target=target.name, code=error.code)
         return False

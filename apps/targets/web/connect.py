@@ -15,7 +15,7 @@ from apps.targets.models import Environment, TrafficPolicy
 from apps.targets.selectors import facts_of, target_get
 from apps.targets.services.connect import target_create, target_probe
 from apps.targets.services.scope import why_not_shared
-from apps.targets.web.connect_fields import FORMS, connection_of, defaults_of, field_of
+from apps.targets.web.connect_fields import FORMS, connection_of, credentials_of, defaults_of, field_of
 from apps.targets.web.targets import POLICIES
 
 KINDS = (
@@ -23,7 +23,7 @@ KINDS = (
     ("local", "One machine", "A node agent that runs processes behind a gateway of its own."),
 )
 COMMON = {"environment": Environment.DEVELOPMENT.value, "no_traffic_policy": TrafficPolicy.HOLD.value}
-LONGEST = 4000
+LONGEST, LONGEST_SECRET = 4000, 200_000
 
 
 @declares({"GET": "target.read", "POST": "target.write"})
@@ -35,7 +35,7 @@ def connect(request: HttpRequest) -> HttpResponse:
         return _page(request, "", {}, {}, status=422 if request.method == "POST" else 200)
     if request.method != "POST":
         return _page(request, kind, {**COMMON, **defaults_of(kind)}, {})
-    typed = {name: str(value).strip()[:LONGEST] for name, value in request.POST.items()}
+    typed = {name: str(value).strip()[: longest_of(name)] for name, value in request.POST.items()}
     actor = actor_of_request(request)
     try:
         target = target_create(
@@ -44,6 +44,7 @@ def connect(request: HttpRequest) -> HttpResponse:
             kind=kind,
             environment=typed.get("environment", ""),
             connection=connection_of(kind, typed),
+            credentials=credentials_of(kind, typed),
             no_traffic_policy=typed.get("no_traffic_policy", ""),
         )
     except DomainError as error:
@@ -54,6 +55,10 @@ def connect(request: HttpRequest) -> HttpResponse:
     target_probe(actor=actor, target_id=target.pk)
     _tell(request, target.pk)
     return redirect("settings:targets")
+
+
+def longest_of(name: str) -> int:
+    return LONGEST_SECRET if name.startswith("credentials.") else LONGEST
 
 
 def _tell(request: HttpRequest, target_id: str) -> None:
@@ -98,7 +103,7 @@ def _shown(group: Any, typed: dict[str, str], faults: dict[str, str]) -> dict[st
         "fields": [
             {
                 "field": field,
-                "value": typed.get(field.name, ""),
+                "value": "" if field.kind == "secret" else typed.get(field.name, ""),
                 "fault": faults.get(field.name, ""),
                 "hidden_by": " ".join(
                     f"not-{value.replace('_', '-')}"

@@ -14,7 +14,7 @@ from apps.kernel.errors import InvalidInput
 @dataclass(frozen=True, slots=True)
 class Field:
     """``name`` is the place in the connection, dots between the levels. ``only``: the choices that it belongs to,
-    "" for all. ``kind``: text, number, list (commas), flag, json."""
+    "" for all. ``kind``: text, number, list (commas), flag, json, secret (goes into the vault: never shown again)."""
 
     name: str
     label: str
@@ -52,19 +52,24 @@ KUBERNETES: Final = (
     Group(
         "How the cluster is reached",
         (
-            Field("auth.kubeconfig_file", "Kubeconfig file", "Below PILOTHOUSE_TOKEN_ROOTS.", only="kubeconfig",
-                  is_required=True),
+            Field("credentials.kubeconfig", "Kubeconfig", "Its text; kept encrypted, never shown again.",
+                  kind="secret", only="kubeconfig"),
+            Field("auth.kubeconfig_file", "Kubeconfig file", "Or a file below PILOTHOUSE_TOKEN_ROOTS.",
+                  only="kubeconfig"),
             Field("auth.context", "Context", "Empty: the file's current one.", only="kubeconfig"),
             Field("auth.server", "API server", "https://…", only="token", is_required=True),
-            Field("auth.token_file", "Token file", "Below PILOTHOUSE_TOKEN_ROOTS; read again when it is renewed.",
-                  only="token", is_required=True),
-            Field("auth.ca_file", "CA file", "Empty: the system's authorities.", only="token"),
+            Field("credentials.token", "Token", "Kept encrypted, never shown again.", kind="secret", only="token"),
+            Field("auth.token_file", "Token file", "Or a file below PILOTHOUSE_TOKEN_ROOTS; read again when renewed.",
+                  only="token"),
+            Field("credentials.ca", "CA certificate", "In PEM form. Empty: the system's authorities.", kind="secret",
+                  only="token"),
+            Field("auth.ca_file", "CA file", "Or a file below PILOTHOUSE_TOKEN_ROOTS.", only="token"),
             Field("namespace", "Namespace", "It must exist. One target is one namespace.", is_required=True),
         ),
         "auth.mode",
         (
-            ("kubeconfig", "Kubeconfig", "A file on this installation; one that runs a program is refused."),
-            ("token", "Token", "A service account's token in a file."),
+            ("kubeconfig", "Kubeconfig", "One that runs a program is refused."),
+            ("token", "Token", "A service account's token."),
             ("in_cluster", "This pod", "The service account that Pilothouse itself runs under."),
         ),
     ),
@@ -76,6 +81,8 @@ KUBERNETES: Final = (
             Field("route.hosts", "Host names", "Separated by commas.", kind="list", only="gateway istio"),
             Field("route.total_replicas", "Pods in all", "What the shares are made of: with 10, steps of 10 %.",
                   kind="number", default="10", only="replicas"),
+            Field("route.kserve_mode", "Mode of KServe", "standard (KServe 0.20 or newer) or knative.",
+                  default="standard", only="kserve"),
             Field("route.address", "Address for callers", "Empty: from the first host name."),
         ),
         "route.kind",
@@ -83,6 +90,7 @@ KUBERNETES: Final = (
             ("gateway", "Gateway API", "Exact shares, forced versions, copies."),
             ("istio", "Istio", "The same by a VirtualService."),
             ("replicas", "Number of pods", "Nothing to install; shares are approximate, no copies."),
+            ("kserve", "KServe", "An InferenceService makes the pods; whole percents, no copies."),
         ),
     ),
     Group(
@@ -125,11 +133,35 @@ def connection_of(kind: str, typed: Mapping[str, str]) -> dict[str, Any]:
             text = typed.get(field.name, "").strip()
             if field.only and chosen not in field.only.split():
                 continue
+            if field.kind == "secret":
+                continue
             if text and field.kind == "json":
                 found["profile"] = {**_json(text), **found.get("profile", {})}
             elif text:
                 _put(found, field.name, _value(field, text))
     return found
+
+
+def credentials_of(kind: str, typed: Mapping[str, str]) -> dict[str, str]:
+    """What was typed that belongs into the vault."""
+    found: dict[str, str] = {}
+    for group in FORMS[kind]:
+        chosen = typed.get(group.chooses, "")
+        for field in group.fields:
+            text = typed.get(field.name, "").strip()
+            if field.kind == "secret" and text and chosen in field.only.split():
+                found[field.name.removeprefix("credentials.")] = text
+    return found
+
+
+def secrets_of(kind: str, mode: str) -> tuple[Field, ...]:
+    """The fields of a mode's credentials, to type others."""
+    return tuple(
+        field
+        for group in FORMS.get(kind, ())
+        for field in group.fields
+        if field.kind == "secret" and mode in field.only.split()
+    )
 
 
 def field_of(kind: str, pointer: str) -> str:

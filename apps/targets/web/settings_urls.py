@@ -10,6 +10,7 @@ urlpatterns = [
     path("targets/", targets.targets, name="targets"),
     path("targets/connect/", connect.connect, name="connect"),
     path("targets/<slug:name>/probe", targets.probe, name="probe"),
+    path("targets/<slug:name>/credentials", targets.credentials, name="credentials"),
     path("freezes/", freezes.freezes, name="freezes"),
     path("freezes/<str:freeze_id>/lift", freezes.lift, name="lift"),
 ]

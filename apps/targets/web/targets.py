@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib import messages
@@ -12,18 +12,23 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.clock import now
+from apps.kernel.errors import DomainError
 from apps.targets.domain.driver import Capabilities, Support
 from apps.targets.models import Endpoint, Target, TrafficPolicy
 from apps.targets.selectors import capabilities_of, endpoint_list, facts_of, target_get, target_list
 from apps.targets.services.connect import target_probe
+from apps.targets.services.credentials import credentials_replace
 from apps.targets.services.freshness import targets_answered_at
 from apps.targets.services.scope import why_not_shared
+from apps.targets.web.connect_fields import Field, secrets_of
 
 KINDS = {
     "local": "node agent on one machine",
     "fake": "a pretended target, for tests",
     "kubernetes": "a namespace of a cluster",
 }
+SOON = timedelta(days=7)
 POLICIES = {
     TrafficPolicy.HOLD: "a rollout waits for callers",
     TrafficPolicy.PROBE: "a rollout calls it by itself",
@@ -45,6 +50,8 @@ class Row:
     quiet: str
     endpoints: list[Endpoint]
     why_not: str
+    ends: tuple[str, str] | None = None
+    secrets: tuple[Field, ...] = ()
 
 
 @declares("target.read")
@@ -77,14 +84,38 @@ def targets(request: HttpRequest) -> HttpResponse:
 def probe(request: HttpRequest, name: str) -> HttpResponse:
     """Ask one target now what it can do. Raises NotFound."""
     actor = actor_of_request(request)
-    target = target_get(name, actor)
-    report = target_probe(actor=actor, target_id=target.pk)
+    return _asked(request, target_get(name, actor))
+
+
+def _asked(request: HttpRequest, target: Target) -> HttpResponse:
+    report = target_probe(actor=actor_of_request(request), target_id=target.pk)
     if report is None:
         said = target_get(target.pk).probe_error
         messages.error(request, f"{target.name} did not answer: {said} What was known before stays.")
     else:
         messages.success(request, f"{target.name} answered: version {report.version or 'not told'}.")
     return redirect("settings:targets")
+
+
+@declares({"POST": "target.write"})
+def credentials(request: HttpRequest, name: str) -> HttpResponse:
+    """Put other credentials in the place of the stored ones, and ask the target with them. Raises NotFound."""
+    actor = actor_of_request(request)
+    target = target_get(name, actor)
+    given = {
+        field.name.removeprefix("credentials."): request.POST.get(field.name, "").strip()
+        for field in secrets_of(target.kind, str(target.connection.get("auth", {}).get("mode", "")))
+    }
+    typed = {key: value for key, value in given.items() if value}
+    if not typed:
+        messages.error(request, f"{target.name} keeps its credentials: nothing was typed.")
+        return redirect("settings:targets")
+    try:
+        credentials_replace(actor=actor, target_id=target.pk, credentials=typed)
+    except DomainError as error:
+        messages.error(request, f"{target.name} keeps its credentials: {error.detail}")
+        return redirect("settings:targets")
+    return _asked(request, target)
 
 
 def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None, why_not: str) -> Row:
@@ -102,7 +133,23 @@ def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None
         quiet=POLICIES[TrafficPolicy(target.no_traffic_policy)],
         endpoints=endpoints,
         why_not=why_not,
+        ends=_ends(target),
+        secrets=secrets_of(target.kind, str(target.connection.get("auth", {}).get("mode", ""))),
     )
+
+
+def _ends(target: Target) -> tuple[str, str] | None:
+    """How the credentials stand in time, as level and sentence; None where they do not say when they end."""
+    told = facts_of(target).get("credentials_end_at")
+    if not told:
+        return None
+    end = datetime.fromisoformat(told)
+    when = f"{end:%d %B %Y, %H:%M} UTC"
+    if end <= now():
+        return "bad", f"Its credentials ended on {when}: renew them, nothing new can be started."
+    if end - now() < SOON:
+        return "attention", f"Its credentials end on {when}: renew them before that."
+    return "ok", f"Its credentials hold until {when}."
 
 
 def _state(target: Target) -> tuple[str, str]:

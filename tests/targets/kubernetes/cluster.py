@@ -8,11 +8,10 @@ it, where it is not at ``shared/kubernetes`` beside the checkout. Everything lis
 from __future__ import annotations
 
 import base64
-import datetime as dt
-import ipaddress
-import json
+import hashlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,16 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 from kubernetes import client
+
+from tests.targets.kubernetes.calling import Calling
+from tests.targets.kubernetes.certificates import certificate, kubeconfig
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 ROOT = Path(__file__).resolve().parents[3]
-ADMIN_TOKEN, LIMITED_TOKEN = "admin-token", "limited-token"
+ADMIN_TOKEN, LIMITED_TOKEN, STORM_TOKEN = "admin-token", "limited-token", "storm-token"
+ISSUER = "https://kubernetes.default.svc"
 START_SECONDS = 120.0
 JSON = dict[str, Any]
 
@@ -56,8 +58,9 @@ def fake_kubelet() -> Path:
 
 
 @dataclass
-class Cluster:
-    """Where it is, and who may do what: ``ADMIN_TOKEN`` everything, ``LIMITED_TOKEN`` what a test grants."""
+class Cluster(Calling):
+    """Where it is, and who may do what: ``ADMIN_TOKEN`` everything, ``LIMITED_TOKEN`` what a test grants,
+    ``STORM_TOKEN`` everything as well, but the server can be told to have no time for it."""
 
     folder: Path
     port: int
@@ -78,23 +81,6 @@ class Cluster:
         found.api_key = {"BearerToken": f"Bearer {token}"}
         return found
 
-    def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> JSON:
-        """One request as the administrator. Raises ApiException."""
-        api = client.ApiClient(self.configuration())
-        try:
-            answer = api.call_api(
-                path, method, {}, [], {"Accept": "application/json", "Content-Type": kind}, body=body,
-                auth_settings=["BearerToken"], _preload_content=False, _return_http_data_only=True, _request_timeout=30,
-            )  # fmt: skip
-            found: JSON = json.loads(answer.data)
-            return found
-        finally:
-            api.rest_client.pool_manager.clear()
-
-    def namespace(self, name: str) -> str:
-        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-        return name
-
     def stop_server(self) -> None:
         self.server.kill()  # asked nicely it would wait for its watchers to leave
         self.server.wait(30)
@@ -103,16 +89,106 @@ class Cluster:
         self.server = self.start_server()
         _wait_for(self)
 
+    def token_for(self, seconds: float) -> str:
+        """An administrator's token that ends so soon: one of a service account, signed as the server signs them."""
+        path = "/api/v1/namespaces/kube-system/serviceaccounts"
+        name = f"short-{time.time_ns():x}"
+        made = self.call("POST", path, {"metadata": {"name": name}})
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": "kube-system"}
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [subject],
+        }
+        self.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+        at = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": [ISSUER],
+            "iat": at,
+            "nbf": at,
+            "exp": at + max(1, int(seconds)),
+            "sub": f"system:serviceaccount:kube-system:{name}",
+            "kubernetes.io": {
+                "namespace": "kube-system",
+                "serviceaccount": {"name": name, "uid": made["metadata"]["uid"]},
+            },
+        }
+        return jwt.encode(
+            claims, (self.folder / "tls.key").read_text(), algorithm="RS256", headers={"kid": _kid(self.folder)}
+        )
+
+    @contextmanager
+    def storm(self) -> Iterator[None]:
+        """The server's own flow control answers ``STORM_TOKEN`` with 429: a priority level without seats or queue.
+
+        A level that is idle takes one request even so; one whose body never comes is that one.
+        """
+        base = "/apis/flowcontrol.apiserver.k8s.io/v1"
+        limited = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
+        level = {
+            "metadata": {"name": "storm"},
+            "spec": {"type": "Limited", "limited": {**limited, "limitResponse": {"type": "Reject"}}},
+        }
+        everything = [
+            {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "clusterScope": True, "namespaces": ["*"]}
+        ]
+        rules = [
+            {
+                "subjects": [{"kind": "User", "user": {"name": "stormy"}}],
+                "resourceRules": everything,
+                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+            }
+        ]
+        flow = {
+            "metadata": {"name": "storm"},
+            "spec": {
+                "priorityLevelConfiguration": {"name": "storm"},
+                "matchingPrecedence": 10,
+                "distinguisherMethod": {"type": "ByUser"},
+                "rules": rules,
+            },
+        }
+        self.call("POST", f"{base}/prioritylevelconfigurations", level)
+        self.call("POST", f"{base}/flowschemas", flow)
+        try:
+            with self._unfinished_request():
+                yield
+        finally:
+            self.call("DELETE", f"{base}/flowschemas/storm")
+            self.call("DELETE", f"{base}/prioritylevelconfigurations/storm")
+
+    @contextmanager
+    def _unfinished_request(self) -> Iterator[None]:
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        with (
+            socket.create_connection(("127.0.0.1", self.port), 10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as line,
+        ):
+            time.sleep(1)  # the server takes up the level
+            line.sendall(
+                b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: localhost\r\n"
+                b"Authorization: Bearer " + STORM_TOKEN.encode() + b"\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n"
+            )
+            end_at = time.monotonic() + 30
+            while self.ask("GET", "/api/v1/namespaces/default", token=STORM_TOKEN)[0] != 429:
+                if time.monotonic() > end_at:
+                    raise RuntimeError("there is no storm")
+                time.sleep(0.1)
+            yield
+
 
 @contextmanager
 def real_cluster(folder: Path, *, gpus: int = 0, nodes: int = 3) -> Iterator[Cluster]:
     assets = Path(os.environ["KUBEBUILDER_ASSETS"])
     etcd_port, peer_port, port, log_port = _free_ports(4)
-    _certificate(folder)
+    certificate(folder)
     (folder / "tokens.csv").write_text(
-        f'{ADMIN_TOKEN},admin,1,"system:masters"\n{LIMITED_TOKEN},pilothouse,2\n', encoding="utf-8"
+        f'{ADMIN_TOKEN},admin,1,"system:masters"\n{LIMITED_TOKEN},pilothouse,2\n{STORM_TOKEN},stormy,3\n',
+        encoding="utf-8",
     )
-    _kubeconfig(folder, port)
+    kubeconfig(folder, f"https://127.0.0.1:{port}", ADMIN_TOKEN)
     with ExitStack() as stack:
 
         def start(name: str, *arguments: str, program: str | None = None) -> subprocess.Popen[bytes]:
@@ -150,6 +226,8 @@ def real_cluster(folder: Path, *, gpus: int = 0, nodes: int = 3) -> Iterator[Clu
             program=sys.executable,
         )
         _install(cluster)
+        _let_stormy_in(cluster)
+        _wait_for_nodes(cluster, nodes)
         with _gateway(cluster):
             yield cluster
 
@@ -165,55 +243,13 @@ def _server_arguments(folder: Path, port: int, etcd_port: int) -> list[str]:
         f"--token-auth-file={folder / 'tokens.csv'}",
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.127.128.0/20",
-        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={folder / 'tls.key'}",
         f"--service-account-signing-key-file={folder / 'tls.key'}",
         "--endpoint-reconciler-type=none",
         "--kubelet-preferred-address-types=InternalIP",
         "--watch-cache=true",
     ]
-
-
-def _certificate(folder: Path) -> None:
-    """One key and one self-signed certificate for 127.0.0.1: server, trust anchor, and signer of service accounts."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pilothouse-test")])
-    at = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(at - dt.timedelta(hours=1))
-        .not_valid_after(at + dt.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.TraditionalOpenSSL
-    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-    (folder / "tls.key").write_bytes(secret)
-    (folder / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def _kubeconfig(folder: Path, port: int) -> None:
-    authority = base64.b64encode((folder / "tls.crt").read_bytes()).decode()
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-        "clusters": [
-            {
-                "name": "test",
-                "cluster": {"server": f"https://127.0.0.1:{port}", "certificate-authority-data": authority},
-            }
-        ],
-        "users": [{"name": "admin", "user": {"token": ADMIN_TOKEN}}],
-    }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
 def _install(cluster: Cluster) -> None:
@@ -294,6 +330,35 @@ def _wait_for(cluster: Cluster) -> None:
             if time.monotonic() > end_at:
                 raise
             time.sleep(0.3)
+
+
+def _wait_for_nodes(cluster: Cluster, count: int) -> None:
+    end_at = time.monotonic() + START_SECONDS
+    while True:
+        found = cluster.call("GET", "/api/v1/nodes")["items"]
+        conditions = [one for item in found for one in item["status"].get("conditions") or ()]
+        if sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions) == count:
+            return
+        if time.monotonic() > end_at:
+            raise RuntimeError(f"{len(found)} of {count} nodes, not all ready")
+        time.sleep(0.3)
+
+
+def _kid(folder: Path) -> str:
+    """The id under which the server knows the key that signs service accounts' tokens: the hash of its public half."""
+    certificate = x509.load_pem_x509_certificate((folder / "tls.crt").read_bytes())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public = certificate.public_key().public_bytes(serialization.Encoding.DER, form)
+    return base64.urlsafe_b64encode(hashlib.sha256(public).digest()).decode().rstrip("=")
+
+
+def _let_stormy_in(cluster: Cluster) -> None:
+    binding = {
+        "metadata": {"name": "stormy"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "stormy", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    cluster.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
 
 
 def _free_ports(count: int) -> list[int]:

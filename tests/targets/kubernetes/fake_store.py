@@ -1,23 +1,29 @@
 """A Kubernetes API made of memory, with the controllers, the kubelet and the gateway that the driver meets.
 
-It stands in for a real API server where there is none (KUBEBUILDER_ASSETS is not set). It knows resourceVersion
-preconditions, server-side apply with field owners (lists are atomic, as they are in the routes), watches with resume,
-owner references, and pods that come up, stay unready, cannot be pulled or crash, by the tag of their image. It checks
-no schema: what it accepts, a real server may refuse, which is why the same suite runs against one too.
+It stands in for a real API server where there is none (KUBEBUILDER_ASSETS is not set), and answers as one does: what it
+answers to each kind of request is held against what a real server was recorded to answer (``recordings/``, stamped with
+its version). It knows resourceVersion preconditions, server-side apply with field owners (lists are atomic, as they are
+in the routes), watches with resume, owner references, tokens and Roles, quotas of pods, and pods that come up, stay
+unready, cannot be pulled or crash, by the tag of their image. It checks no schema: what it accepts, a real server may
+refuse, which is why the same suite runs against one too. Names are unique over all its namespaces.
 """
 
 from __future__ import annotations
 
 import copy
-import fnmatch
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from tests.targets.kubernetes.fake_access import Access
+from tests.targets.kubernetes.fake_controllers import Controllers
+
 Json = dict[str, Any]
-TICK_SECONDS = 0.02
 CREATED = " (created)"  # what a create owns is another manager's than what the same manager applies
 
 
@@ -32,8 +38,10 @@ class Fault:
     method: str = ""
 
 
-class FakeCluster:
-    def __init__(self) -> None:
+class FakeCluster(Controllers, Access):
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder or Path()
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.objects: dict[tuple[str, str], Json] = {}  # by plural and name; one namespace
@@ -45,14 +53,37 @@ class FakeCluster:
         self.requests: list[tuple[str, str]] = []
         self.has_gateway = True
         self.is_frozen = False
-        self.denied: set[tuple[str, str]] = set()  # (verb, resource) that nobody may
+        self.is_down = False
+        self.is_tls = False
         self.stop = threading.Event()
         self.server: ThreadingHTTPServer | None = None
 
     @property
     def url(self) -> str:
         assert self.server is not None
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.server.server_address[1]}"
+
+    def stop_server(self) -> None:
+        """Every request is cut off, every watch ends, and nothing moves."""
+        with self.lock:
+            self.is_down = True
+            self.changed.notify_all()
+
+    def restart_server(self) -> None:
+        with self.lock:
+            self.is_down = False
+
+    @contextmanager
+    def storm(self) -> Iterator[None]:
+        """Too many requests: 429 to every one."""
+        fault = Fault("/", 429, times=1_000_000, headers={"Retry-After": "1"})
+        with self.lock:
+            self.faults.append(fault)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.faults.remove(fault)
 
     def add_node(self, name: str, **more: str) -> None:
         allocatable = {"cpu": "8", "memory": "32Gi", "pods": "110", **more}
@@ -71,6 +102,7 @@ class FakeCluster:
         meta = item["metadata"]
         meta["resourceVersion"] = str(self.version)
         if before is None:
+            meta.setdefault("creationTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
             meta.setdefault("uid", f"uid-{self.version}")
             meta["generation"] = 1
         elif before.get("spec") != item.get("spec"):
@@ -109,14 +141,18 @@ class FakeCluster:
 
     # --- server-side apply -------------------------------------------------------------------------------------------
 
-    def apply(self, plural: str, name: str, body: Json, manager: str, *, is_forced: bool) -> tuple[int, Json]:
+    def apply(
+        self, plural: str, name: str, body: Json, manager: str, *, is_forced: bool, namespace: str = "models"
+    ) -> tuple[int, Json]:
         before = self.objects.get((plural, name))
         wanted_version = body["metadata"].pop("resourceVersion", None)
-        if before is None and wanted_version:
-            return 409, status(409, "Conflict", "no such object to be of that version")
+        wanted_uid = body["metadata"].pop("uid", None)
+        if wanted_uid and wanted_uid != (before or {"metadata": {}})["metadata"].get("uid"):
+            return 409, status(409, "Conflict", "uid mismatch")
+        # a version alone does not keep an apply from making a missing object: a real server ignores it there
         if before is not None and wanted_version and wanted_version != before["metadata"]["resourceVersion"]:
             return 409, status(409, "Conflict", "the object has been modified")
-        item: Json = copy.deepcopy(before) if before else {"metadata": {"namespace": "models", "name": name}}
+        item: Json = copy.deepcopy(before) if before else {"metadata": {"namespace": namespace, "name": name}}
         mine, owners = leaves(body), item.setdefault("_owners", {})
         have = leaves(item)
         causes = [
@@ -146,94 +182,6 @@ class FakeCluster:
         owners[manager] = [list(path) for path in sorted(mine)]
         item["apiVersion"], item["kind"] = body["apiVersion"], body["kind"]
         return (200 if before else 201), self.put(plural, item, before=before)
-
-    # --- controllers -------------------------------------------------------------------------------------------------
-
-    def run(self) -> None:
-        while not self.stop.wait(TICK_SECONDS):
-            if not self.is_frozen:
-                with self.lock:
-                    self._tick()
-
-    def _tick(self) -> None:
-        for (plural, name), item in list(self.objects.items()):
-            if plural == "deployments":
-                self._deployment(name, item)
-            elif plural == "httproutes" and self.has_gateway:
-                self._gateway(name, item)
-
-    def _deployment(self, name: str, item: Json) -> None:
-        spec = item["spec"]
-        wanted = spec.setdefault("replicas", 1)
-        pods = sorted(key for (plural, key) in self.objects if plural == "pods" and key.startswith(f"{name}-pod-"))
-        for number in range(len(pods), wanted):
-            self._pod(item, f"{name}-pod-{number}")
-        for extra in pods[wanted:]:
-            self.drop("pods", extra)
-        ready = 0
-        for key in pods[:wanted]:
-            ready += self._podstatus(self.objects[("pods", key)])
-        before = copy.deepcopy(item)
-        status = item.setdefault("status", {"conditions": []})
-        old = next((one["reason"] for one in status["conditions"] if one["type"] == "Progressing"), "ReplicaSetUpdated")
-        reason = "NewReplicaSetAvailable" if ready >= wanted or old == "NewReplicaSetAvailable" else "ReplicaSetUpdated"
-        status["conditions"] = [{"type": "Progressing", "status": "True", "reason": reason}]
-        counts = {"replicas": wanted, "updatedReplicas": wanted, "readyReplicas": ready, "availableReplicas": ready}
-        status |= {**counts, "observedGeneration": item["metadata"]["generation"]}
-        if without_version(before) != without_version(item):
-            self.put("deployments", item, before=before)
-
-    def _pod(self, owner: Json, name: str) -> None:
-        template = owner["spec"]["template"]
-        reference = {"kind": "ReplicaSet", "uid": owner["metadata"]["uid"], "name": owner["metadata"]["name"]}
-        meta = {"name": name, "namespace": "models", "labels": template["metadata"]["labels"]}
-        item = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {**copy.deepcopy(meta), "ownerReferences": [reference]},
-            "spec": copy.deepcopy(template["spec"]),
-            "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]},
-            "_born": time.monotonic(),
-        }
-        self.put("pods", item, before=None)
-
-    def _podstatus(self, pod: Json) -> bool:
-        image = pod["spec"]["containers"][0]["image"]
-        tag = image.rpartition(":")[2]
-        outcome = next((found for glob, found in self.outcomes.items() if fnmatch.fnmatch(tag, glob)), "Ready")
-        before, age = copy.deepcopy(pod), time.monotonic() - pod["_born"]
-        is_ready = outcome == "Ready" and age > 0.1
-        state: Json = {"running": {}}
-        told: Json = {"name": "server", "image": image, "ready": is_ready, "restartCount": 0, "lastState": {}}
-        if outcome == "ImagePullBackOff":
-            state = {"waiting": {"reason": outcome, "message": f'Back-off pulling image "{image}": not found'}}
-        elif outcome == "CrashLoopBackOff":
-            told["restartCount"] = min(int(age / 0.1), 9)
-            told["lastState"] = {"terminated": {"exitCode": 3, "reason": "Error", "message": "start_failed\nno model"}}
-            state = {"waiting": {"reason": outcome, "message": "back-off restarting"}} if age > 0.1 else state
-        conditions = [
-            {"type": "PodScheduled", "status": "True"},
-            {"type": "Ready", "status": "True" if is_ready else "False"},
-        ]
-        pod["status"] = {"phase": "Running", "conditions": conditions, "containerStatuses": [{**told, "state": state}]}
-        if before["status"] != pod["status"]:
-            self.put("pods", pod, before=before)
-        return is_ready
-
-    def _gateway(self, name: str, item: Json) -> None:
-        before = copy.deepcopy(item)
-        generation = item["metadata"]["generation"]
-        conditions = [
-            {"type": kind, "status": "True", "reason": kind, "observedGeneration": generation}
-            for kind in ("Accepted", "ResolvedRefs")
-        ]
-        parents = [
-            {"parentRef": parent, "controllerName": "example.com/fake", "conditions": conditions}
-            for parent in item["spec"].get("parentRefs", ())
-        ]
-        item["status"] = {"parents": parents}
-        if before.get("status") != item["status"]:
-            self.put("httproutes", item, before=before)
 
 
 def status(code: int, reason: str, message: str) -> Json:
@@ -272,6 +220,19 @@ def leaves(item: Json, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
             found |= leaves(value, here)
         else:
             found[here] = value
+    return found
+
+
+def merged(item: Json, patch: Json) -> Json:
+    """A merge patch (RFC 7396) carried out; resourceVersion is a condition, not a change."""
+    found = copy.deepcopy(item)
+    for key, value in patch.items():
+        if value is None:
+            found.pop(key, None)
+        elif isinstance(value, dict):
+            found[key] = merged(found.get(key) or {}, value)
+        elif key != "resourceVersion":
+            found[key] = copy.deepcopy(value)
     return found
 
 

@@ -3,39 +3,76 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pytest
 
 from apps.kernel.errors import DriverError
-from apps.targets.domain.driver import Observed, VariantState
+from apps.targets.domain.driver import Observed, TargetUnreachable, VariantState
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
 from apps.targets.drivers.kubernetes.driver import KubernetesDriver
+from apps.targets.drivers.kubernetes.names import WORKLOAD, selector_of
 from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.world import World, read_world
 from tests.targets.conformance import Subject
-from tests.targets.kubernetes.plans import CRASHING, UNPULLABLE
+from tests.targets.kubernetes.calling import MERGE
+from tests.targets.kubernetes.cluster import STORM_TOKEN
+from tests.targets.kubernetes.plans import BROKEN, CRASHING, UNPULLABLE
 from tests.targets.kubernetes.reconciled import Reconciled
+from tests.targets.kubernetes.subjects import AnyCluster, driver_in, subject_in
 
 
-class Hands(Protocol):
-    """What somebody with kubectl does."""
+@dataclass
+class Hands:
+    """What somebody with kubectl does in a namespace."""
 
-    def delete(self, plural: str, name: str) -> None: ...
+    cluster: AnyCluster
+    namespace: str
 
-    def scale(self, name: str, replicas: int) -> None: ...
+    def delete(self, plural: str, name: str) -> None:
+        self.cluster.call("DELETE", f"{self._apps}/{plural}/{name}")
+
+    def scale(self, name: str, replicas: int) -> None:
+        path = f"{self._apps}/deployments/{name}?fieldManager=kubectl-scale"
+        self.cluster.call("PATCH", path, {"spec": {"replicas": replicas}}, MERGE)
+
+    def crash(self, workload: str) -> None:
+        """Every pod of a workload dies from now on, again and again."""
+        base = f"/api/v1/namespaces/{self.namespace}/pods"
+        annotations = {"annotations": {"fake-kubelet/outcome": "CrashLoopBackOff"}}
+        found = self.cluster.call("GET", f"{base}?labelSelector={WORKLOAD}={workload}")["items"]
+        for pod in found:
+            self.cluster.call("PATCH", f"{base}/{pod['metadata']['name']}", {"metadata": annotations}, MERGE)
+        assert found
+
+    def give_everything_to(self, endpoint: str, workload: str) -> None:
+        """Edit the route."""
+        base = f"/apis/gateway.networking.k8s.io/v1/namespaces/{self.namespace}/httproutes/{endpoint}"
+        rules = self.cluster.call("GET", base)["spec"]["rules"]
+        rules[-1]["backendRefs"] = [{"group": "", "kind": "Service", "name": workload, "port": 80, "weight": 1}]
+        self.cluster.call("PATCH", f"{base}?fieldManager=kubectl-edit", {"spec": {"rules": rules}}, MERGE)
+
+    @property
+    def _apps(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}"
 
 
 @dataclass
 class Watchman:
-    """Looks at the route all the time: it must sum to everything and name nobody who was never ready."""
+    """Looks at the route all the time: it must sum to everything and name nobody who is not ready.
+
+    The route is read first and who is ready after it, so whoever got traffic meanwhile is no false alarm. ``is_strict``
+    false: a variant may have stopped being ready (a test has made it crash), but must once have been.
+    """
 
     driver: KubernetesDriver
     endpoint: str
+    is_strict: bool = True
     looks: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -53,12 +90,15 @@ class Watchman:
         assert not self.faults
 
     def _run(self, stop: threading.Event) -> None:
+        selector = selector_of(self.endpoint)
         while not stop.wait(0.1):
             try:
-                world = read_world(self.driver.api, self.driver.router, self.endpoint, Deadline.after(8))
+                found = []
+                for kind in (*self.driver.router.kinds, DEPLOYMENT):
+                    found += self.driver.api.find(kind, Deadline.after(8), selector=selector)
             except DriverError:
                 continue
-            self._look(world)
+            self._look(World.of(self.endpoint, found))
 
     def _look(self, world: World) -> None:
         seen = self.driver.router.seen(world.route(self.driver.router))
@@ -70,13 +110,13 @@ class Watchman:
             self.faults.append(f"the weights sum to {total}")
         for name in seen.workloads or ():
             live = world.deployment(name)
-            if live is not None and not _was_ready(live):
-                self.faults.append(f"the route names {name}, which was never ready")
+            if live is not None and not self._is_ready(live):
+                self.faults.append(f"the route names {name}, which is not ready")
 
-
-def _was_ready(deployment: dict[str, Any]) -> bool:
-    conditions = (deployment.get("status") or {}).get("conditions") or ()
-    return any(item.get("reason") == "NewReplicaSetAvailable" for item in conditions)
+    def _is_ready(self, deployment: dict[str, Any]) -> bool:
+        status = deployment.get("status") or {}
+        has_been = any(item.get("reason") == "NewReplicaSetAvailable" for item in status.get("conditions") or ())
+        return has_been and (not self.is_strict or int(status.get("readyReplicas", 0)) > 0)
 
 
 def kubernetes_of(subject: Subject) -> KubernetesDriver:
@@ -84,9 +124,11 @@ def kubernetes_of(subject: Subject) -> KubernetesDriver:
 
 
 class Scenarios:
+    outage_seconds = 60.0
+
     @pytest.fixture
-    def hands(self) -> Hands:
-        raise NotImplementedError
+    def hands(self, cluster: AnyCluster, namespace: str) -> Hands:
+        return Hands(cluster, namespace)
 
     @pytest.fixture(autouse=True)
     def _tidy(self, subject: Subject) -> Iterator[None]:
@@ -133,6 +175,97 @@ class Scenarios:
         assert found is not None
         assert found.last_exit is not None
 
+    def test_a_candidate_that_never_becomes_ready_gets_no_traffic(self, subject: Subject) -> None:
+        a = subject.variant("a")
+        bad = replace(subject.variant("b", Role.CANDIDATE), artifact_digest=BROKEN)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        with Watchman(kubernetes_of(subject), subject.endpoint).watching():
+            subject.driver.apply(subject.plan(2, {"a": 9_500, "b": 500}, a, bad), epoch=1)
+            seen = subject.wait(lambda seen: "runs but is not ready" in _reason(seen, "b"))
+            assert seen.applied_generation == 1
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": FULL_BP}
+            subject.apply(subject.plan(3, {"a": FULL_BP}, a))
+
+    def test_a_candidate_that_crashes_at_half_of_the_traffic_is_told_and_the_route_comes_back_first(
+        self, subject: Subject, hands: Hands
+    ) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        driver = kubernetes_of(subject)
+        with Watchman(driver, subject.endpoint, is_strict=False).watching():
+            subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+            hands.crash(next(name for name in _names(subject) if "-b-" in name))
+            seen = subject.wait(lambda seen: "again and again" in _reason(seen, "b"))
+            assert _state(seen, "b") in {VariantState.BACKOFF, VariantState.FAILED}
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}, "who decides is not the driver"
+            driver.apply(subject.plan(3, {"a": FULL_BP}, a, b), epoch=1)
+            world = read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8))
+            back = driver.router.seen(world.route(driver.router)).route
+            assert back is not None
+            assert dict(back.weights_bp) == {"a": FULL_BP}, "one apply is enough: it waits for nobody"
+
+    def test_an_api_server_that_is_away_for_a_minute_in_the_middle_of_a_step(
+        self, subject: Subject, cluster: AnyCluster
+    ) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        driver, shift = kubernetes_of(subject), subject.plan(2, {"a": 5_000, "b": 5_000}, a, b)
+        with Watchman(driver, subject.endpoint).watching():
+            cluster.stop_server()
+            end_at = time.monotonic() + self.outage_seconds
+            try:
+                while time.monotonic() < end_at:
+                    began = time.monotonic()
+                    with pytest.raises(TargetUnreachable) as unreachable:
+                        driver.apply(shift, epoch=1)
+                    assert unreachable.value.is_retryable
+                    assert time.monotonic() - began < 10, "a caller's lease is not outlived"
+            finally:
+                cluster.restart_server()
+            seen = subject.apply(shift)
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}
+
+    def test_a_storm_of_429_in_the_middle_of_a_step(self, cluster: AnyCluster, namespace: str) -> None:
+        driver = driver_in(cluster, namespace, token=STORM_TOKEN)
+        subject = subject_in(driver)
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        shift = subject.plan(2, {"a": 5_000, "b": 5_000}, a, b)
+        with Watchman(driver, subject.endpoint).watching():
+            with cluster.storm():
+                refused = _refusal_of(driver, shift)
+                assert refused.code == "http_429"
+                assert refused.is_retryable
+                assert refused.extra["retry_after_seconds"] >= 1
+            seen = subject.apply(shift)
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+    def test_a_token_that_ends_in_the_middle_of_a_step_and_is_renewed(
+        self, subject: Subject, cluster: AnyCluster
+    ) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        token = [cluster.token_for(3)]
+        settings = kubernetes_of(subject).settings
+        driver = KubernetesDriver(settings, lambda: cluster.configuration(token[0]))
+        other = replace(subject, driver=Reconciled(driver))
+        shift = subject.plan(2, {"a": 5_000, "b": 5_000}, a, b)
+        assert driver.observe(subject.endpoint) is not None
+        refused = _refusal_of(driver, shift)
+        assert refused.code == "token_refused"
+        assert "renew the target's token" in refused.detail
+        token[0] = cluster.token_for(600)
+        seen = other.apply(shift)
+        assert seen.route is not None
+        assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}
+        driver.close()
+
     def test_a_deployment_deleted_in_the_middle_of_a_step_comes_back(self, subject: Subject, hands: Hands) -> None:
         a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
         subject.apply(subject.plan(1, {"a": 5_000, "b": 5_000}, a, b))
@@ -154,6 +287,22 @@ class Scenarios:
         seen = driver.observe(subject.endpoint)
         assert seen is not None
         assert "spec.replicas is 2, desired is 1" in seen.awaits_apply
+
+    def test_a_route_that_somebody_took_is_left_to_them_but_not_on_the_way_back(
+        self, subject: Subject, hands: Hands
+    ) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        subject.apply(subject.plan(2, {"a": 9_000, "b": 1_000}, a, b))
+        hands.give_everything_to(subject.endpoint, next(name for name in _names(subject) if "-b-" in name))
+        driver = kubernetes_of(subject)
+        with pytest.raises(DriverError) as refused:
+            driver.apply(subject.plan(3, {"a": 5_000, "b": 5_000}, a, b), epoch=1)
+        assert refused.value.extra["conflicts"] == [{"field": "spec.rules", "manager": "kubectl-edit"}]
+        back = replace(subject.plan(4, {"a": FULL_BP}, a, b), is_return=True)
+        seen = subject.apply(back)
+        assert seen.route is not None
+        assert dict(seen.route.weights_bp) == {"a": FULL_BP}
 
     def test_another_artifact_under_the_same_key_takes_over_when_it_is_ready(self, subject: Subject) -> None:
         a = subject.variant("a")
@@ -186,6 +335,18 @@ class Scenarios:
         assert [(check.name, check.detail) for check in report.checks if check.verdict in {"fail", "error"}] == []
         assert {change.what for change in report.changes} == {"create"}
         assert read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8)).objects == {}
+
+
+def _refusal_of(driver: KubernetesDriver, plan: EndpointPlan) -> DriverError:
+    """Apply until it is refused: a storm, or the end of a token, takes a moment to begin."""
+    end_at = time.monotonic() + 120
+    while True:
+        try:
+            driver.apply(plan, epoch=1)
+        except DriverError as error:
+            return error
+        assert time.monotonic() < end_at, "it was never refused"
+        time.sleep(0.2)
 
 
 def _names(subject: Subject) -> set[str]:

@@ -30,6 +30,35 @@ class TestWhatSomebodyChangesByHand:
         subject.wait(lambda seen: seen.applied_generation == 1)
         assert ("deployments", name) in cluster.objects
 
+    @pytest.mark.parametrize("plural", ["serviceaccounts", "networkpolicies"])
+    def test_what_all_variants_share_is_seen_and_comes_back_too(
+        self, cluster: FakeCluster, driver: KubernetesDriver, plural: str
+    ) -> None:
+        subject = applied(driver)
+        with cluster.lock:
+            cluster.drop(plural, subject.endpoint)
+        seen = driver.observe(subject.endpoint)
+        assert seen is not None
+        assert seen.awaits_apply.endswith(f"{subject.endpoint} is not there")
+        subject.wait(lambda seen: seen.applied_generation == 1)
+        assert (plural, subject.endpoint) in cluster.objects
+
+    def test_callers_that_somebody_let_in_are_named(self, cluster: FakeCluster) -> None:
+        driver = driver_at(cluster, profile={"callers": ["gateways"]})
+        subject = applied(driver)
+
+        def let_in(item: dict[str, object]) -> None:
+            item["spec"]["ingress"] = [{}]  # type: ignore[index]
+
+        cluster.edit("networkpolicies", subject.endpoint, "kubectl-edit", let_in)
+        seen = driver.observe(subject.endpoint)
+        assert seen is not None
+        assert "NetworkPolicy" in seen.awaits_apply
+        with pytest.raises(DriverError) as refused:
+            driver.apply(subject_plan(subject), epoch=1)
+        assert "spec.ingress belongs to kubectl-edit" in refused.value.detail
+        driver.close()
+
     def test_a_field_of_somebody_else_is_named_with_its_owner_and_left_alone(
         self, cluster: FakeCluster, driver: KubernetesDriver
     ) -> None:

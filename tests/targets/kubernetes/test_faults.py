@@ -119,3 +119,23 @@ class TestAFrozenWriter:
         assert done
         slow.close()
         fast.close()
+
+    def test_cannot_bring_back_a_route_that_the_newer_one_removed(self, cluster: FakeCluster) -> None:
+        slow, fast = driver_at(cluster), driver_at(cluster)
+        subject = applied(fast, weight_b=5_000)
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        original, done = slow.api.apply, list[int]()
+
+        def frozen(manifest: dict[str, object], *args: object, **kwargs: object) -> object:
+            if manifest["kind"] == "HTTPRoute" and not done:
+                done.append(1)
+                fast.remove(subject.endpoint, epoch=9)
+            return original(manifest, *args, **kwargs)  # type: ignore[arg-type]
+
+        slow.api.apply = frozen  # type: ignore[method-assign, assignment]
+        with pytest.raises(StaleEpoch):
+            slow.apply(subject.plan(2, {"a": 1_000, "b": 9_000}, a, b), epoch=1)
+        assert done
+        assert ("httproutes", subject.endpoint) not in cluster.objects
+        slow.close()
+        fast.close()

@@ -1,4 +1,4 @@
-"""A whole journey on a real API server, by the product's own services: connect, ask, serve, roll out, come back."""
+"""A whole journey by the product's own services: connect, ask, serve, roll out, come back; in memory and for real."""
 
 from __future__ import annotations
 
@@ -35,15 +35,11 @@ from apps.telemetry.domain.batch import SlotBatch, SlotDelta
 from apps.telemetry.services.slots import slots_add
 from tests.fakes.registry import make_version
 from tests.fakes.targets import ALICE
-from tests.targets.kubernetes.cluster import LIMITED_TOKEN, Cluster, missing, real_cluster
+from tests.targets.kubernetes.cluster import LIMITED_TOKEN
 from tests.targets.kubernetes.plans import connection
+from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, emptied, new_namespace
 
-pytestmark = [
-    pytest.mark.django_db,
-    pytest.mark.real,
-    pytest.mark.skipif(bool(missing()), reason=f"no Kubernetes API server: {missing()}"),
-    pytest.mark.timeout(900),
-]
+pytestmark = pytest.mark.django_db
 RATE = 400
 STEPS = (
     Step(StepKind.SET_WEIGHT, weight_bp=500),
@@ -54,25 +50,26 @@ STEPS = (
 )
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with real_cluster(tmp_path_factory.mktemp("kubernetes"), gpus=1, nodes=2) as cluster:
-        yield cluster
+@pytest.fixture(params=BOTH)
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
+    yield from clusters(request, tmp_path / "cluster")
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> str:
-    return cluster.namespace(f"models-{uuid.uuid4().hex[:6]}")
+def namespace(cluster: AnyCluster) -> Iterator[str]:
+    name = new_namespace(cluster)
+    yield name
+    emptied(cluster, name)
 
 
 @pytest.fixture
-def target(cluster: Cluster, namespace: str) -> Iterator[Target]:
+def target(cluster: AnyCluster, namespace: str) -> Iterator[Target]:
     target = connect(cluster, namespace)
     yield target
     driver_for(target).close()  # type: ignore[attr-defined]
 
 
-def connect(cluster: Cluster, namespace: str, **profile: Any) -> Target:
+def connect(cluster: AnyCluster, namespace: str, **profile: Any) -> Target:
     small = {"min_ready_seconds": 0, "cpu": "100m", "memory": "64Mi", **profile}
     wanted = {**connection(profile=small), "namespace": namespace}
     wanted["auth"] = {"mode": "kubeconfig", "kubeconfig_file": str(cluster.folder / "kubeconfig"), "context": "test"}
@@ -85,6 +82,7 @@ class World:
 
     endpoint: Endpoint
     folder: Path
+    late_for: str = ""
     _seq: int = 0
     _called_at: float = field(default_factory=time.monotonic)
 
@@ -113,7 +111,10 @@ class World:
         route = (self.endpoint.observed or {}).get("route")
         elapsed, self._called_at = time.monotonic() - self._called_at, time.monotonic()
         batches = []
-        for key, weight in (route["weights_bp"] if route else {}).items():
+        if route is None:
+            return
+        late = {self.late_for: 200} if self.late_for else {}
+        for key, weight in {**late, **route["weights_bp"]}.items():
             count = round(RATE * min(elapsed, 2.0) * weight / 10_000)
             if count:
                 self._seq += 1
@@ -164,20 +165,20 @@ def _on_disk(version: ModelVersion, folder: Path, prefix: str) -> None:
     version.refresh_from_db()
 
 
-def _weights(cluster: Cluster, namespace: str) -> dict[str, int]:
+def _weights(cluster: AnyCluster, namespace: str) -> dict[str, int]:
     """What the stored route gives to whom, without forced variants: its last rule."""
     path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/late-arrival"
     rules = cluster.call("GET", path)["spec"]["rules"]
     return {item["name"]: item["weight"] for item in rules[-1]["backendRefs"] if item["weight"]}
 
 
-def _deployments(cluster: Cluster, namespace: str) -> list[str]:
+def _deployments(cluster: AnyCluster, namespace: str) -> list[str]:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector=app.kubernetes.io/managed-by=pilothouse"
     return sorted(item["metadata"]["name"] for item in cluster.call("GET", path)["items"])
 
 
 def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
-    cluster: Cluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
 ) -> None:
     report = target_probe(target_id=target.pk)
     assert report is not None
@@ -213,6 +214,8 @@ def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
     world.until(is_over)
     assert rollout_get(rollout.pk).phase == "promoted", [one.reason for one in transitions_of(rollout.pk)]
     assert seen == [0, 500, 5_000, 10_000]
+    route = cluster.call("GET", f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/late-arrival")
+    assert route["metadata"]["labels"]["pilothouse.io/rollout"] == rollout.pk
     world.until(lambda: len(_deployments(cluster, namespace)) == 1)
     assert _deployments(cluster, namespace)[0].startswith("late-arrival-v1-1-0")
     world.endpoint.refresh_from_db()
@@ -222,8 +225,31 @@ def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
     assert [change for change in settled.changes if change.what != "change"] == []
 
 
+def test_the_old_version_stays_while_requests_still_reach_it(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    """The route gives it nothing any more, but some proxy has not heard of that."""
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    rollout = world.start(world.version("1.1.0"))
+    stable = world.endpoint.stable_version
+    assert stable is not None
+    world.until(lambda: rollout_get(rollout.pk).phase == "promoting")
+    world.late_for = stable.variant_key
+    end_at = time.monotonic() + 45  # longer than the plan's drain time and a slot
+    while time.monotonic() < end_at:
+        world.turn()
+        assert rollout_get(rollout.pk).phase == "promoting", rollout_get(rollout.pk).reason
+        assert len(_deployments(cluster, namespace)) == 2
+        time.sleep(0.3)
+    world.late_for = ""
+    world.until(lambda: world.is_over(rollout))
+    assert rollout_get(rollout.pk).phase == "promoted"
+    world.until(lambda: len(_deployments(cluster, namespace)) == 1)
+
+
 def test_a_candidate_that_crashes_comes_back_by_itself_and_says_why(
-    cluster: Cluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
 ) -> None:
     target_probe(target_id=target.pk)
     world = serve(target, tmp_path)
@@ -240,10 +266,13 @@ def test_a_candidate_that_crashes_comes_back_by_itself_and_says_why(
     assert _deployments(cluster, namespace)[0].startswith("late-arrival-v1-0-0")
 
 
-def test_a_pool_without_room_refuses_the_start_with_the_sum(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+def test_a_pool_without_room_refuses_the_start_with_the_sum(
+    cluster: AnyCluster, namespace: str, tmp_path: Path
+) -> None:
     """Two nodes with a GPU each: one endpoint here, one of another team there, and the pool is full."""
     target = connect(cluster, namespace, gpus=1)
-    other = connect(cluster, cluster.namespace(f"other-{uuid.uuid4().hex[:6]}"), gpus=1)
+    elsewhere = new_namespace(cluster)
+    other = connect(cluster, elsewhere, gpus=1)
     target_probe(target_id=target.pk)
     world = serve(target, tmp_path)
     taken = endpoint_create(
@@ -270,10 +299,11 @@ def test_a_pool_without_room_refuses_the_start_with_the_sum(cluster: Cluster, na
     assert not Rollout.objects.exists()
     for one in (target, other):
         driver_for(one).close()  # type: ignore[attr-defined]
+    emptied(cluster, elsewhere)
 
 
 def test_a_token_without_rights_is_connected_with_the_role_that_is_missing(
-    cluster: Cluster, namespace: str, tmp_path: Path
+    cluster: AnyCluster, namespace: str, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
     token.write_text(LIMITED_TOKEN)
@@ -294,7 +324,7 @@ def test_a_token_without_rights_is_connected_with_the_role_that_is_missing(
     driver_for(target).close()  # type: ignore[attr-defined]
 
 
-def test_a_kubeconfig_that_cannot_work_is_refused_where_it_is_typed(cluster: Cluster, namespace: str) -> None:
+def test_a_kubeconfig_that_cannot_work_is_refused_where_it_is_typed(cluster: AnyCluster, namespace: str) -> None:
     auth = {"mode": "kubeconfig", "kubeconfig_file": str(cluster.folder / "kubeconfig"), "context": "elsewhere"}
     with pytest.raises(InvalidInput) as refused:
         target_create(

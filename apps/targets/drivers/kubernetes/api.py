@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 import urllib3.exceptions
@@ -17,6 +18,7 @@ from apps.targets.drivers.kubernetes.faults import RETRYABLE, Answer, answer_of,
 from apps.targets.drivers.kubernetes.names import MANAGER
 from apps.targets.drivers.kubernetes.resources import Kind, kind_of
 from apps.targets.drivers.kubernetes.retry import Deadline, pause_before_retry
+from apps.targets.drivers.kubernetes.secrets import ends_at
 
 Manifest = dict[str, Any]
 CONNECT_SECONDS = 2.0
@@ -36,6 +38,10 @@ class Api:
     @property
     def server(self) -> str:
         return str(self._client().configuration.host)
+
+    @property
+    def credentials_end_at(self) -> datetime | None:
+        return ends_at(self._client().configuration)
 
     def close(self) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ until the route is accepted and has been for the drain time; only then is it del
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from apps.targets.drivers.kubernetes.names import (
     DIGEST_NOTE,
     VARIANT,
     VERSION_NOTE,
+    WORKLOAD,
     labels_in,
     notes_of,
 )
@@ -35,7 +36,8 @@ from apps.targets.drivers.kubernetes.world import Manifest, World
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """``waiting`` says why the route must not move yet; ``is_routed`` that it stands as desired; ``leftovers`` may be
-    deleted now; ``changed`` are sentences about what somebody changed or deleted by hand."""
+    deleted now; ``changed`` are sentences about what somebody changed or deleted by hand; ``is_yielding``: leftovers go
+    before anybody is ready, because the plan declares a downtime and there is no room beside them."""
 
     plan: EndpointPlan
     bundle: Bundle
@@ -48,6 +50,8 @@ class Assessment:
     changed: tuple[str, ...]
     in_force: Route | None
     applied_at: datetime | None
+    is_yielding: bool = False
+    lacks_start: bool = False
 
     @property
     def needed(self) -> set[str]:
@@ -65,6 +69,10 @@ class Assessment:
             return f"changed by hand: {self.changed[0]}"
         if not self.is_routed and not self.waiting:
             return "every variant that gets traffic is ready: the route can move"
+        if not self.is_routed and self.lacks_start:
+            return "what the plan wants has not been started yet"
+        if self.is_yielding:
+            return f"{self.leftovers[0]['metadata']['name']} has to make room: a downtime, as the plan declares"
         if self.leftovers:
             return f"{self.leftovers[0]['metadata']['name']} is drained and can go"
         return ""
@@ -75,7 +83,7 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
     if plan is None:
         raise ValueError("a removed endpoint has nothing to assess")
     replicas = router.replicas(plan)
-    bundle = render(plan, settings, epoch=record.epoch, replicas=replicas)
+    bundle = render(plan, settings, epoch=record.epoch, replicas=replicas, has_pods=not router.brings_pods)
     health = {
         spec.key: health_of(
             world.deployment(bundle.names[spec.key].name),
@@ -92,15 +100,20 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
     applied_at = _time(notes_of(main).get(APPLIED_NOTE)) if main else None
     drain = timedelta(seconds=settings.profile_of(plan.endpoint).drain_seconds)
     is_drained = is_routed and seen.is_accepted and applied_at is not None and at >= applied_at + drain
+    waiting = _waiting(plan, bundle, health, seen)
+    lacks_room = any(health[key].lacks_room for key in needed_variants(plan.route))
+    yields = bool(waiting) and not is_routed and lacks_room and bool(yielding(bundle, seen, strangers))
     return Assessment(
         plan=plan,
         bundle=bundle,
         health=health,
         seen=seen,
         is_routed=is_routed,
-        waiting=_waiting(plan, bundle, health, seen),
+        waiting=waiting,
         strangers=strangers,
-        leftovers=strangers if is_drained else (),
+        leftovers=strangers if is_drained or yields else (),
+        is_yielding=yields,
+        lacks_start=router.brings_pods and any(world.deployment(one.name) is None for one in bundle.names.values()),
         changed=tuple(_changed(plan, bundle, world, replicas, is_routed=is_routed)),
         in_force=_in_force(seen, main),
         applied_at=applied_at,
@@ -112,6 +125,23 @@ def needed_variants(route: Route) -> set[str]:
     return {key for key, weight in route.weights_bp.items() if weight} | (
         {route.mirror.variant} if route.mirror else set()
     )
+
+
+def yielding(bundle: Bundle, seen: RouteSeen, strangers: Sequence[Manifest]) -> set[str]:
+    """The workloads that may leave before what replaces them is ready, where there is no room for both.
+
+    A plan declares such a downtime when it names none of those who have traffic (a rollout that recreates: every other
+    keeps the old version in its plan until the new one has taken over), or when the target's profile says that pods
+    are replaced without a surge.
+    """
+    names = {workload.name for workload in bundle.names.values()}
+    keeps = bool(names & (seen.workloads or frozenset()))
+    variants = {labels_in(item).get(VARIANT, "") for item in strangers}
+    is_recreated = not keeps and not variants & bundle.names.keys()
+    has_surge = all(workload.profile.surge for workload in bundle.names.values())
+    if keeps or not (is_recreated or not has_surge):
+        return set()
+    return {labels_in(item).get(WORKLOAD, "") for item in strangers} - {""}
 
 
 def observed_of(record: Record, found: Assessment, world: World, address: str, at: datetime) -> Observed:
@@ -174,7 +204,7 @@ def _changed(
     plan: EndpointPlan, bundle: Bundle, world: World, replicas: Mapping[str, int], *, is_routed: bool
 ) -> list[str]:
     found = []
-    for manifests in bundle.workloads.values():
+    for manifests in (bundle.shared, *bundle.workloads.values()):
         for manifest in manifests:
             live, named = world.get(manifest), f"{manifest['kind']} {manifest['metadata']['name']}"
             if live is None:

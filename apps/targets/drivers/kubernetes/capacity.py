@@ -68,28 +68,35 @@ def room_for(demands: Sequence[Demand], nodes: Iterable[Manifest], pods: Iterabl
     return Room(len(todo), placed, _scarcity(missing, free, len(todo), placed))
 
 
-def quota_faults(demands: Sequence[Demand], quotas: Iterable[Manifest]) -> list[str]:
-    """A sentence for every quota that the new pods would break."""
-    need: dict[str, Decimal] = {"pods": Decimal(sum(demand.count for demand in demands))}
-    for demand in demands:
-        limits = _limits(demand.pod)
-        for name, amount in demand.requests.items():
-            for key in (name, f"requests.{name}"):
-                need[key] = need.get(key, Decimal(0)) + amount * demand.count
-        for name, amount in limits.items():
-            need[f"limits.{name}"] = need.get(f"limits.{name}", Decimal(0)) + amount * demand.count
+def quota_faults(demands: Sequence[Demand], quotas: Iterable[Manifest], freed: Sequence[Manifest] = ()) -> list[str]:
+    """A sentence for every quota that the new pods would break, after those in ``freed`` have left."""
+    need = _needed(demands)
+    for name, amount in _needed([Demand("", 1, pod["spec"]) for pod in freed]).items():
+        need[name] = need.get(name, Decimal(0)) - amount
     found = []
     for quota in quotas:
         status = quota.get("status") or {}
         for name, hard in (status.get("hard") or {}).items():
             used = quantity((status.get("used") or {}).get(name, "0"))
             more = need.get(name, Decimal(0))
-            if more and used + more > quantity(hard):
+            if more > 0 and used + more > quantity(hard):
                 told = f"{_text(name, more)} more than the {_text(name, used)} in use"
                 found.append(
                     f"quota {quota['metadata']['name']}: {name} is {_text(name, quantity(hard))}; needed is {told}"
                 )
     return found
+
+
+def _needed(demands: Sequence[Demand]) -> dict[str, Decimal]:
+    """By the names that a quota uses."""
+    need: dict[str, Decimal] = {"pods": Decimal(sum(demand.count for demand in demands))}
+    for demand in demands:
+        for name, amount in demand.requests.items():
+            for key in (name, f"requests.{name}"):
+                need[key] = need.get(key, Decimal(0)) + amount * demand.count
+        for name, amount in _limits(demand.pod).items():
+            need[f"limits.{name}"] = need.get(f"limits.{name}", Decimal(0)) + amount * demand.count
+    return need
 
 
 def limit_faults(demands: Sequence[Demand], ranges: Iterable[Manifest]) -> list[str]:

@@ -18,7 +18,8 @@ _LONG = 300
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one workload is. ``crashed`` names the pod and container whose last lines say why, if one crashed."""
+    """How one workload is. ``crashed`` names the pod and container whose last lines say why, if one crashed;
+    ``lacks_room``: no node, or no quota, takes its pods."""
 
     state: VariantState
     reason: str
@@ -28,6 +29,7 @@ class Health:
     was_ready: bool
     crashed: tuple[str, str] | None = None
     last_exit: Mapping[str, Any] | None = None
+    lacks_room: bool = False
 
 
 def health_of(deployment: Manifest | None, pods: Sequence[Manifest], *, desired: int) -> Health:
@@ -51,7 +53,9 @@ def health_of(deployment: Manifest | None, pods: Sequence[Manifest], *, desired:
     trouble = _worst(alive)
     state, reason = _state(conditions, trouble, was_ready=was_ready, ready=ready, desired=desired)
     crashed = (trouble.pod, trouble.container) if trouble and trouble.is_crash else None
-    return Health(state, reason, desired, ready, restarts, was_ready, crashed, trouble.last_exit if trouble else None)
+    last_exit = trouble.last_exit if trouble else None
+    lacks_room = _is_over_quota(conditions) or any(_is_unplaced(pod) for pod in alive)
+    return Health(state, reason, desired, ready, restarts, was_ready, crashed, last_exit, lacks_room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,8 @@ def _worst(pods: Iterable[Manifest]) -> _Trouble | None:
 def _troubles(pod: Manifest) -> Iterable[_Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     conditions = _by_type(status.get("conditions"))
-    placed = conditions.get("PodScheduled", {})
-    if placed.get("status") == "False" and placed.get("reason") == "Unschedulable":
-        yield _Trouble(2, f"no node takes pod {name}: {_short(placed.get('message'))}", name)
+    if _is_unplaced(pod):
+        yield _Trouble(2, f"no node takes pod {name}: {_short(conditions['PodScheduled'].get('message'))}", name)
     if status.get("reason") == "Evicted":
         yield _Trouble(2, f"pod {name} was evicted: {_short(status.get('message'))}", name)
     for item in _containers(pod):
@@ -141,6 +144,16 @@ def _container_troubles(pod: Manifest, name: str, item: Manifest) -> Iterable[_T
         text = f"container {container} of {name} {why}, again and again ({times})"
         exit_ = {"code": code, "at": _seconds(ended.get("finishedAt")), "tail": _tail(ended)}
         yield _Trouble(0, text, name, container, is_crash=True, restarts=restarts, last_exit=exit_)
+
+
+def _is_unplaced(pod: Manifest) -> bool:
+    placed = _by_type((pod.get("status") or {}).get("conditions")).get("PodScheduled", {})
+    return placed.get("status") == "False" and placed.get("reason") == "Unschedulable"
+
+
+def _is_over_quota(conditions: Mapping[str, Manifest]) -> bool:
+    failure = conditions.get("ReplicaFailure", {})
+    return failure.get("status") == "True" and "exceeded quota" in str(failure.get("message"))
 
 
 def _containers(pod: Manifest) -> list[Manifest]:

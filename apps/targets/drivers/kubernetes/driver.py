@@ -11,9 +11,10 @@ from kubernetes import client
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DriverError
-from apps.targets.domain.driver import Observed, ObservedVariant, ProbeReport
+from apps.targets.domain.driver import Observed, ObservedVariant, PlanRefused, ProbeReport
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.preflight import PreflightReport
+from apps.targets.drivers.kubernetes import building
 from apps.targets.drivers.kubernetes.access import rights_text, role_text
 from apps.targets.drivers.kubernetes.api import Api
 from apps.targets.drivers.kubernetes.assess import assess, observed_of
@@ -32,6 +33,8 @@ from apps.targets.drivers.kubernetes.settings import KubernetesSettings, setting
 from apps.targets.drivers.kubernetes.watching import Caches
 from apps.targets.drivers.kubernetes.world import World, kinds_to_read, read_world
 from apps.targets.drivers.kubernetes.writing import apply_plan, teardown
+from apps.targets.images.builds import BuildSeen
+from apps.targets.images.job import BuildOrder, BuildSettings
 
 CALL_SECONDS = 8.0  # all requests and retries of one call together; below the lease of who calls (10 s)
 TAIL_LINES = 20
@@ -39,11 +42,13 @@ PROBE_SECONDS = 15.0
 PREFLIGHT_SECONDS = 60.0
 
 
-def connect(connection: Mapping[str, Any]) -> KubernetesDriver:
-    """From a target's ``connection`` (docs/concepts/kubernetes.md). Raises InvalidInput naming the field."""
-    auth = check_auth(connection)
+def connect(connection: Mapping[str, Any], secrets: Mapping[str, Any] | None = None) -> KubernetesDriver:
+    """From a target's ``connection`` (docs/concepts/kubernetes.md), and what the vault holds for it. Raises
+    InvalidInput naming the field."""
+    auth = check_auth(connection, secrets)
     settings = settings_from(connection)
-    return KubernetesDriver(settings, lambda: configure(auth), auth)
+    how = (lambda: configure(auth, secrets)) if secrets else (lambda: configure(auth))
+    return KubernetesDriver(settings, how, auth, secrets)
 
 
 class KubernetesDriver:
@@ -54,9 +59,10 @@ class KubernetesDriver:
         settings: KubernetesSettings,
         how: Callable[[], client.Configuration],
         auth: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        self._auth = auth or {}
+        self._auth, self._secrets = auth or {}, secrets or {}
         self.router = router_of(settings)
         self.api = Api(how, settings.namespace)
         self._caches: Caches | None = None
@@ -88,6 +94,9 @@ class KubernetesDriver:
             served = {item["name"] for item in (self.api.raw(path, deadline) or {}).get("resources") or ()}
             if kind.plural not in served:
                 warnings.append(f"The cluster serves no {kind.kind} ({kind.api_version}); install it to route traffic.")
+        end = self.api.credentials_end_at
+        if end is not None:
+            facts["credentials_end_at"] = end.isoformat()
         warnings.append("failover_to is not carried out here: a gateway sends no weight elsewhere by itself.")
         return ProbeReport(
             capabilities=self.router.capabilities,
@@ -103,7 +112,7 @@ class KubernetesDriver:
 
     def check_connection(self) -> None:
         """Whether the files that the connection names hold what they should. Raises InvalidInput naming the field."""
-        check_files(self._auth)
+        check_files(self._auth, self._secrets)
 
     def logs(self, endpoint: str, variant: str, *, lines: int) -> Sequence[str]:
         """Of the pod with the most restarts: it has something to say. Of its last life when it has none now."""
@@ -123,6 +132,21 @@ class KubernetesDriver:
         revision, worlds = self._watched().wait(after_revision, wait_seconds)
         found = (self._observed(world) for world in worlds.values())
         return revision, [observed for observed in found if observed is not None]
+
+    @property
+    def build_settings(self) -> BuildSettings | None:
+        return self.settings.build
+
+    def build_start(self, order: BuildOrder) -> None:
+        if self.settings.build is None:
+            raise PlanRefused("builds_not_set_up", "The connection of this target has no `build`.")
+        building.start(self.api, self.settings.build, order, Deadline.after(CALL_SECONDS))
+
+    def build_look(self, name: str) -> BuildSeen | None:
+        return building.look(self.api, name, Deadline.after(CALL_SECONDS))
+
+    def build_stop(self, name: str) -> None:
+        building.stop(self.api, name, Deadline.after(CALL_SECONDS))
 
     def close(self) -> None:
         with self._lock:

@@ -26,6 +26,7 @@ ENDPOINT = f"{DOMAIN}/endpoint"
 VARIANT = f"{DOMAIN}/variant"
 WORKLOAD = f"{DOMAIN}/workload"
 GENERATION = f"{DOMAIN}/generation"
+ROLLOUT = f"{DOMAIN}/rollout"
 PART = f"{DOMAIN}/part"  # record, owner, workload, route, access: which of our objects this is
 
 EPOCH_NOTE = f"{DOMAIN}/epoch"
@@ -53,6 +54,8 @@ class Workload:
         # what may change while the pods stay: how many there are and what they are called in the rollout
         for free in ("replicas", "role"):
             spec.pop(free)
+        if not spec["image"]:
+            spec.pop("image")  # a workload that needs none keeps the name that it had before there were any
         profile = asdict(self.profile)
         # whether there is an autoscaler stays: an apply that stops naming spec.replicas resets it to one
         profile["autoscale"] = self.profile.autoscale is not None
@@ -124,6 +127,7 @@ def labels_of(plan: EndpointPlan, part: str, *, more: Mapping[str, str] | None =
         "app.kubernetes.io/managed-by": MANAGER,
         ENDPOINT: plan.endpoint,
         GENERATION: str(plan.generation),
+        **({ROLLOUT: label_value(plan.rollout)} if plan.rollout else {}),
         PART: part,
         **(more or {}),
     }

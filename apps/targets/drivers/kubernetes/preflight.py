@@ -17,9 +17,11 @@ from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.preflight import Change, Check, PreflightReport
 from apps.targets.drivers.kubernetes.access import Right, rights, rights_text, role_text
 from apps.targets.drivers.kubernetes.api import Api
+from apps.targets.drivers.kubernetes.assess import yielding
 from apps.targets.drivers.kubernetes.capacity import Demand, limit_faults, quota_faults, room_for
 from apps.targets.drivers.kubernetes.drift import differences, unified
 from apps.targets.drivers.kubernetes.render import Bundle, render
+from apps.targets.drivers.kubernetes.render.pod import pod_spec
 from apps.targets.drivers.kubernetes.resources import (
     ACCESS_REVIEW,
     DEPLOYMENT,
@@ -50,15 +52,17 @@ def preflight(
         # what is there may not be read: the rest would be guesses, and the Role is what has to come first
         return PreflightReport(checks=(_rights(missing),), role=role_text(router, settings.namespace))
     world = read_world(api, router, plan.endpoint, deadline)
-    bundle = render(plan, settings, epoch=0, replicas=router.replicas(plan))
+    bundle = render(plan, settings, epoch=0, replicas=router.replicas(plan), has_pods=not router.brings_pods)
     manifests = [*bundle.all(), *router.render(plan, bundle.names, [])]
     demands = list(_demands(bundle, world))
+    leaving = yielding(bundle, router.seen(world.route(router)), world.strangers(_names(bundle)))
+    freed = [pod for name in sorted(leaving) for pod in world.pods_of(name)]
     asked: list[tuple[str, Callable[[], Check]]] = [
         ("rights", lambda: _rights(missing)),
         ("interfaces", lambda: _interfaces(api, router, deadline)),
         ("pull secrets", lambda: _secrets(api, bundle, deadline)),
-        ("quota", lambda: _quota(api, demands, deadline)),
-        ("capacity", lambda: _capacity(api, demands, missing, deadline)),
+        ("quota", lambda: _quota(api, demands, freed, deadline)),
+        ("capacity", lambda: _capacity(api, demands, freed, missing, deadline)),
         ("dry run", lambda: _dry_run(api, manifests, deadline)),
     ]
     return PreflightReport(
@@ -73,14 +77,13 @@ def changes(manifests: list[Manifest], world: World, bundle: Bundle) -> Iterator
     for manifest in manifests:
         live, kind, name = world.get(manifest), manifest["kind"], manifest["metadata"]["name"]
         if live is None:
-            if kind not in {"ServiceAccount", "NetworkPolicy"}:  # not read: they are the same for every plan
-                yield Change(kind, name, "create", lines=_as_new(manifest))
+            yield Change(kind, name, "create", lines=_as_new(manifest))
             continue
         found = differences(manifest, live)
         if found:
             lines = _cut(unified(manifest, live))
             yield Change(kind, name, "change", tuple(str(item) for item in found), lines)
-    for item in world.strangers(workload.name for workload in bundle.names.values()):
+    for item in world.strangers(_names(bundle)):
         yield Change(item["kind"], item["metadata"]["name"], "delete")
 
 
@@ -90,6 +93,10 @@ def missing_rights(api: Api, router: Router, deadline: Deadline) -> list[Right]:
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         allowed = list(pool.map(lambda right: _may(api, right, deadline), asked))
     return [right for right, is_allowed in zip(asked, allowed, strict=True) if not is_allowed]
+
+
+def _names(bundle: Bundle) -> list[str]:
+    return [workload.name for workload in bundle.names.values()]
 
 
 def _as_new(manifest: Manifest) -> tuple[str, ...]:
@@ -157,8 +164,8 @@ def _secrets(api: Api, bundle: Bundle, deadline: Deadline) -> Check:
     return Check("pull secrets", Verdict.PASS, "Named secrets exist." if names else "None are named.")
 
 
-def _quota(api: Api, demands: list[Demand], deadline: Deadline) -> Check:
-    found = quota_faults(demands, api.find(QUOTA, deadline))
+def _quota(api: Api, demands: list[Demand], freed: list[Manifest], deadline: Deadline) -> Check:
+    found = quota_faults(demands, api.find(QUOTA, deadline), freed)
     found += limit_faults(demands, api.find(LIMIT_RANGE, deadline))
     if found:
         way_out = "Raise it, ask for less, or plan the rollout without an overlap (surge off, recreate)."
@@ -166,12 +173,25 @@ def _quota(api: Api, demands: list[Demand], deadline: Deadline) -> Check:
     return Check("quota", Verdict.PASS, "Quotas and limit ranges leave room.")
 
 
-def _capacity(api: Api, demands: list[Demand], missing: list[Right], deadline: Deadline) -> Check:
+def _capacity(
+    api: Api, demands: list[Demand], freed: list[Manifest], missing: list[Right], deadline: Deadline
+) -> Check:
     if any(right.is_clusterwide for right in missing):
         detail = "Free capacity is unknown: nodes and pods of other namespaces may not be listed."
         return Check("capacity", Verdict.NO_DATA, detail, "Apply the ClusterRole that preflight prints.")
-    room = room_for(demands, api.find(NODE, deadline), api.find(POD, deadline, everywhere=True))
+    nodes, pods = api.find(NODE, deadline), api.find(POD, deadline, everywhere=True)
+    room = room_for(demands, nodes, pods)
     numbers = {"new_pods": room.wanted, "room_for": room.placed}
+    if room.placed < room.wanted and freed:
+        gone = {pod["metadata"]["uid"] for pod in freed}
+        after = room_for(demands, nodes, [pod for pod in pods if pod["metadata"]["uid"] not in gone])
+        if after.placed == after.wanted:
+            count = f"{len(freed)} pod{'s' if len(freed) != 1 else ''}"
+            detail = (
+                f"{after.sentence[:1].upper()}{after.sentence[1:]} once {count} of the old version left: a downtime."
+            )
+            return Check("capacity", Verdict.PASS, detail, numbers={**numbers, "freed": len(freed)})
+        room, numbers = after, {**numbers, "freed": len(freed)}
     if room.placed < room.wanted:
         way_out = "Free or add nodes, or plan the rollout without an overlap (surge off, recreate)."
         return Check("capacity", Verdict.FAIL, f"{room.sentence}.", way_out, numbers)
@@ -201,9 +221,10 @@ def _dry_run(api: Api, manifests: list[Manifest], deadline: Deadline) -> Check:
 def _demands(bundle: Bundle, world: World) -> Iterator[Demand]:
     """The peak: what the plan wants beside everything that runs now, before anything leaves."""
     for key, manifests in bundle.workloads.items():
-        manifest = next(item for item in manifests if item["kind"] == DEPLOYMENT.kind)
-        live = world.get(manifest)
-        wanted = manifest["spec"].get("replicas", bundle.names[key].spec.replicas)
+        workload = bundle.names[key]
+        live = world.deployment(workload.name)
+        mine: Manifest = next((item["spec"] for item in manifests if item["kind"] == DEPLOYMENT.kind), {})
+        wanted = mine.get("replicas", workload.spec.replicas)
         have = int(live["spec"].get("replicas", 1)) if live else 0
         if wanted > have:
-            yield Demand(key, wanted - have, manifest["spec"]["template"]["spec"])
+            yield Demand(key, wanted - have, pod_spec(workload, ""))

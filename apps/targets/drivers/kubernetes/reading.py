@@ -72,6 +72,10 @@ class Reader:
     def child(self, key: str) -> Reader:
         return Reader(f"{self.pointer}/{key}", self._take(key, {}))
 
+    def raw(self) -> Mapping[str, Any]:
+        """As it was given."""
+        return self._data
+
     def has(self, key: str) -> bool:
         return key in self._data
 

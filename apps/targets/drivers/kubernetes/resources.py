@@ -34,6 +34,7 @@ LIMIT_RANGE = Kind("", "v1", "LimitRange", "limitranges")
 NODE = Kind("", "v1", "Node", "nodes", is_namespaced=False)
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", is_namespaced=False)
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
+JOB = Kind("batch", "v1", "Job", "jobs")
 AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
@@ -59,6 +60,7 @@ KINDS = {
         NODE,
         NAMESPACE,
         DEPLOYMENT,
+        JOB,
         AUTOSCALER,
         BUDGET,
         NETWORK_POLICY,

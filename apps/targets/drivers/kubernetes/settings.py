@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from apps.targets.drivers.kubernetes.build_settings import build_settings
 from apps.targets.drivers.kubernetes.quantity import quantity
 from apps.targets.drivers.kubernetes.reading import Reader
+from apps.targets.images.job import BuildSettings
 
 _HOST = re.compile(r"^(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 _NAME = re.compile(r"^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$")
@@ -123,9 +125,15 @@ class KubernetesSettings:
     conflicts: Conflicts = Conflicts.HOLD
     endpoints: Mapping[str, Profile] = field(default_factory=dict)
     domain: str = "cluster.local"
+    build: BuildSettings | None = None
+
+    @property
+    def is_fetched_by_kserve(self) -> bool:
+        return self.route.kind is RouteKind.KSERVE and self.route.kserve_mode == "standard"
 
     def profile_of(self, endpoint: str) -> Profile:
-        return self.endpoints.get(endpoint, self.profile)
+        found = self.endpoints.get(endpoint, self.profile)
+        return replace(found, artifact=Artifact(path="/mnt/models")) if self.is_fetched_by_kserve else found
 
 
 def settings_from(connection: Mapping[str, Any]) -> KubernetesSettings:
@@ -147,6 +155,7 @@ def settings_from(connection: Mapping[str, Any]) -> KubernetesSettings:
         conflicts=Conflicts(reader.one_of("conflicts", Conflicts, Conflicts.HOLD)),
         endpoints=own,
         domain=reader.text("cluster_domain", "cluster.local"),
+        build=build_settings(reader.child("build")) if reader.has("build") else None,
     )
     reader.end()
     _check_scaling(reader, settings)
@@ -159,6 +168,11 @@ def _check_scaling(reader: Reader, settings: KubernetesSettings) -> None:
     for place, profile in profiles.items():
         if settings.route.kind is RouteKind.REPLICAS and profile.autoscale is not None:
             raise reader.fault(f"{place}/autoscale", "contradiction", "cannot go with a route made of replicas")
+        if settings.route.kind is RouteKind.KSERVE and profile.autoscale is not None:
+            raise reader.fault(f"{place}/autoscale", "contradiction", "cannot go with KServe, which scales by itself")
+        if settings.is_fetched_by_kserve and profile.artifact != Artifact():
+            what = "is KServe's in standard mode: its storage initializer fetches the model; leave artifact out"
+            raise reader.fault(f"{place}/artifact", "contradiction", what)
 
 
 def _route(reader: Reader) -> RouteSettings:

@@ -22,15 +22,17 @@ from apps.targets.drivers.kubernetes.resources import (
     BUDGET,
     CONFIG_MAP,
     DEPLOYMENT,
+    NETWORK_POLICY,
     POD,
     SERVICE,
+    SERVICE_ACCOUNT,
     Kind,
 )
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.routes import Router
 
 Manifest = dict[str, Any]
-WATCHED = (CONFIG_MAP, DEPLOYMENT, POD, SERVICE, AUTOSCALER, BUDGET)
+WATCHED = (CONFIG_MAP, DEPLOYMENT, POD, SERVICE, AUTOSCALER, BUDGET, SERVICE_ACCOUNT, NETWORK_POLICY)
 OWN_KINDS = frozenset({kind.kind for kind in WATCHED if kind is not POD})
 
 
@@ -58,7 +60,12 @@ class World:
         return self.objects.get((manifest["kind"], manifest["metadata"]["name"]))
 
     def deployment(self, name: str) -> Manifest | None:
-        return self.objects.get((DEPLOYMENT.kind, name))
+        """Of that name, or labelled with it: a serving stack chooses its own names, the newest one counts."""
+        found = self.objects.get((DEPLOYMENT.kind, name))
+        if found is not None:
+            return found
+        labelled = [item for item in self._all(DEPLOYMENT) if labels_in(item).get(WORKLOAD) == name]
+        return max(labelled, key=_age, default=None)
 
     def pods_of(self, workload: str) -> list[Manifest]:
         return [item for item in self._all(POD) if labels_in(item).get(WORKLOAD) == workload]
@@ -82,6 +89,10 @@ class World:
 
     def _all(self, kind: Kind) -> list[Manifest]:
         return [item for (name, _), item in self.objects.items() if name == kind.kind]
+
+
+def _age(item: Manifest) -> tuple[str, str]:
+    return (str(item["metadata"].get("creationTimestamp", "")), str(item["metadata"]["name"]))
 
 
 def read_world(api: Api, router: Router, endpoint: str, deadline: Deadline) -> World:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import structlog
+
 from apps.kernel.errors import DriverError
 from apps.targets.domain.driver import StaleEpoch, TargetUnreachable
 from apps.targets.domain.plan import EndpointPlan
@@ -35,14 +37,18 @@ from apps.targets.drivers.kubernetes.names import (
     labels_in,
     notes_of,
     owner_name,
+    record_name,
 )
-from apps.targets.drivers.kubernetes.record import Record, record_take
+from apps.targets.drivers.kubernetes.record import Record, record_of, record_take
 from apps.targets.drivers.kubernetes.render.endpoint import owned
-from apps.targets.drivers.kubernetes.resources import DEPLOYMENT, kind_of
+from apps.targets.drivers.kubernetes.resources import CONFIG_MAP, DEPLOYMENT, kind_of
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.routes import Router
+from apps.targets.drivers.kubernetes.routes.base import WholeRouter
 from apps.targets.drivers.kubernetes.settings import Conflicts, KubernetesSettings
 from apps.targets.drivers.kubernetes.world import World, read_world
+
+log = structlog.get_logger(__name__)
 
 Manifest = dict[str, Any]
 TRIES = 5
@@ -73,10 +79,13 @@ class Pass:
         if self.faults:
             raise self.faults[0]
 
-    def write(self, manifest: Manifest, live: Manifest | None, *, is_created: bool = False) -> Manifest:
+    def write(
+        self, manifest: Manifest, live: Manifest | None, *, is_created: bool = False, is_forced: bool = False
+    ) -> Manifest:
         """Apply under the fence: on top of exactly the version whose epoch was looked at.
 
-        ``is_created`` makes a missing object by a create, which fails when a newer writer was faster.
+        ``is_created`` makes a missing object by a create, which fails when a newer writer was faster; ``is_forced``
+        takes fields back from whoever else has set them.
         """
         for _ in range(TRIES):
             if live is not None and _order(live) > self.record.order:
@@ -84,26 +93,40 @@ class Pass:
             try:
                 if live is None and is_created:
                     return self.api.create(manifest, self.deadline)
-                return self._apply(_on(manifest, live))
+                return self._apply(_on(manifest, live), is_forced=is_forced)
             except (Outdated, AlreadyThere):
+                was_there = live is not None
                 live = self.api.get(kind_of(manifest), manifest["metadata"]["name"], self.deadline)
+                if was_there and live is None:
+                    self._refuse_if_newer()
         raise TargetUnreachable(
             "object_busy", f"{manifest['kind']} {manifest['metadata']['name']} keeps changing.", is_retryable=True
         )
 
-    def _apply(self, manifest: Manifest) -> Manifest:
+    def _refuse_if_newer(self) -> None:
+        """What was there is gone, and its epoch with it: the record says whether a newer writer has removed it."""
+        live = self.api.get(CONFIG_MAP, record_name(self.record.endpoint), self.deadline)
+        if live is not None and record_of(live).order > self.record.order:
+            raise self.record.stale()
+
+    def _apply(self, manifest: Manifest, *, is_forced: bool) -> Manifest:
         try:
             return self.api.apply(manifest, self.deadline)
         except FieldConflict as error:
             # what we created ourselves belongs to us under another operation until the first apply takes it over
             is_ours = all(item["manager"] == MANAGER for item in error.extra["conflicts"])
-            if not is_ours and self.settings.conflicts is not Conflicts.HEAL:
+            if not is_ours and not is_forced and self.settings.conflicts is not Conflicts.HEAL:
                 raise
+            if not is_ours:
+                taken = {"object": f"{manifest['kind']} {manifest['metadata']['name']}", **error.extra}
+                log.warning("fields_taken_back", endpoint=self.record.endpoint, is_return=is_forced, **taken)
             return self.api.apply(manifest, self.deadline, is_forced=True)
 
     def _workloads(self, found: Assessment, world: World) -> None:
         for manifest in found.bundle.shared:
-            self._try(self._owned(manifest), None)
+            live = world.get(manifest)
+            if live is None or differences(manifest, live):
+                self._try(self._owned(manifest), None)
         for key, manifests in found.bundle.workloads.items():
             for manifest in manifests:
                 live = world.get(manifest)
@@ -120,15 +143,35 @@ class Pass:
         replicas = max(wanted, int(live["spec"].get("replicas", 1)))
         return {**manifest, "spec": {**manifest["spec"], "replicas": replicas}}
 
+    def _whole(self, router: WholeRouter, found: Assessment, live: Manifest | None) -> None:
+        """The route of a serving stack, whose object makes the pods too: it is written while somebody is not ready,
+        with the traffic as it was."""
+        is_waiting = bool(found.waiting) and not found.is_routed
+        leaving = self._leaving(found)
+        manifest = router.advance(found.plan, found.bundle.names, live, is_waiting=is_waiting, leaving=leaving)
+        kind = manifest["kind"]
+        stays = live is not None and self.router.seen({kind: manifest}).route == self.router.seen({kind: live}).route
+        if live is not None and stays and router.is_same(manifest, live):
+            self._mark(live)
+            return
+        notes = {APPLIED_NOTE: self.at.isoformat()}
+        if live is not None and stays and APPLIED_NOTE in notes_of(live):
+            notes = {APPLIED_NOTE: notes_of(live)[APPLIED_NOTE]}
+        if found.in_force is not None:
+            notes[BEFORE_NOTE] = route_json(found.in_force)
+        manifest["metadata"]["annotations"] |= {EPOCH_NOTE: str(self.record.epoch), **notes}
+        self._try_route(manifest, live)
+
     def _route(self, found: Assessment, world: World) -> None:
         live = world.route(self.router)
+        if isinstance(self.router, WholeRouter):
+            self._whole(self.router, found, live.get(self.router.kinds[-1].kind))
+            return
         if found.waiting and not found.is_routed:
             for item in live.values():
-                self._mark(item)
+                self._mark(item)  # before a yielding workload goes: an older writer must not undo it
             return
-        leaving = sorted({labels_in(item).get(WORKLOAD, "") for item in found.strangers} - {""})
-        if found.leftovers:
-            leaving = []
+        leaving = self._leaving(found)
         main = live.get(self.router.kinds[-1].kind)
         notes = self._route_notes(found, main)
         for manifest in self.router.render(found.plan, found.bundle.names, leaving):
@@ -138,7 +181,12 @@ class Pass:
                 continue
             meta = manifest["metadata"]
             meta["annotations"] |= {EPOCH_NOTE: str(self.record.epoch), **notes}
-            self._try(self._owned(manifest), there, is_created=True)
+            self._try_route(manifest, there)
+
+    @staticmethod
+    def _leaving(found: Assessment) -> list[str]:
+        """Workloads that the route in force may still name."""
+        return [] if found.leftovers else sorted({labels_in(item).get(WORKLOAD, "") for item in found.strangers} - {""})
 
     def _route_notes(self, found: Assessment, main: Manifest | None) -> dict[str, str]:
         before = notes_of(main) if main else {}
@@ -172,9 +220,16 @@ class Pass:
         except Outdated:
             return  # it has just changed: the next pass looks again
 
-    def _try(self, manifest: Manifest, live: Manifest | None, *, is_created: bool = False) -> None:
+    def _try_route(self, manifest: Manifest, live: Manifest | None) -> None:
+        """A way back wins over whoever holds the route; docs/decisions/0011 says why."""
+        is_return = self.record.plan is not None and self.record.plan.is_return
+        self._try(self._owned(manifest), live, is_created=True, is_forced=is_return)
+
+    def _try(
+        self, manifest: Manifest, live: Manifest | None, *, is_created: bool = False, is_forced: bool = False
+    ) -> None:
         try:
-            self.write(manifest, live, is_created=is_created)
+            self.write(manifest, live, is_created=is_created, is_forced=is_forced)
         except (StaleEpoch, TargetUnreachable):
             raise
         except DriverError as error:
@@ -207,10 +262,15 @@ def _order(live: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _on(manifest: Manifest, live: Manifest | None) -> Manifest:
+    """``manifest`` on top of exactly the object that was read.
+
+    Its uid too: a server takes an apply with a version alone for a creation when the object is gone, and a writer that
+    was frozen would bring back what a newer one has removed.
+    """
     if live is None:
         return manifest
-    meta: Mapping[str, Any] = manifest["metadata"]
-    return {**manifest, "metadata": {**meta, "resourceVersion": live["metadata"]["resourceVersion"]}}
+    meta, found = manifest["metadata"], live["metadata"]
+    return {**manifest, "metadata": {**meta, "uid": found["uid"], "resourceVersion": found["resourceVersion"]}}
 
 
 def teardown(api: Api, router: Router, objects: Sequence[Manifest], deadline: Deadline) -> None:

@@ -48,9 +48,15 @@ class Bundle:
 
 
 def render(
-    plan: EndpointPlan, settings: KubernetesSettings, *, epoch: int, replicas: Mapping[str, int] | None = None
+    plan: EndpointPlan,
+    settings: KubernetesSettings,
+    *,
+    epoch: int,
+    replicas: Mapping[str, int] | None = None,
+    has_pods: bool = True,
 ) -> Bundle:
-    """``replicas`` overrides the plan's numbers by variant key (a route made of replicas needs its own).
+    """``replicas`` overrides the plan's numbers by variant key (a route made of replicas needs its own). Without
+    ``has_pods`` only what pods read is here: a serving stack makes them, and its own policy says who may call.
 
     Raises nothing: a plan and settings that exist are valid.
     """
@@ -60,6 +66,8 @@ def render(
     account = endpoint_object_name(plan.endpoint)
     workloads = {
         key: _workload(plan, workload, (replicas or {}).get(key), is_moving=moving, account=account)
+        if has_pods
+        else (config_map(plan, workload),)
         for key, workload in names.items()
     }
     owner = {
@@ -68,7 +76,7 @@ def render(
         "metadata": {"name": owner_name(plan.endpoint), "labels": labels_of(plan, "owner")},
         "data": {"about": "Owns every object of this endpoint: deleting it deletes them all."},
     }
-    shared = (_service_account(plan), _network_policy(plan, settings))
+    shared = (_service_account(plan), *((_network_policy(plan, settings),) if has_pods else ()))
     found = Bundle(owner, shared, workloads, names)
     for manifest in found.all():
         meta = manifest["metadata"]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from apps.targets.drivers.kubernetes.names import Workload
-from apps.targets.drivers.kubernetes.settings import Profile
+from apps.targets.drivers.kubernetes.settings import Artifact, Profile
 
 CONFIG_FOLDER = "/etc/pilothouse"
 TOKEN_FOLDER = "/var/run/secrets/pilothouse"  # noqa: S105
@@ -34,7 +34,7 @@ def pod_spec(workload: Workload, service_account: str) -> dict[str, Any]:
         "volumes": _volumes(workload),
         **_placement(workload),
     }
-    if profile.artifact.mode == "fetched":
+    if artifact_of(workload).mode == "fetched":
         spec["initContainers"] = [_fetcher(workload)]
     if profile.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in profile.pull_secrets]
@@ -47,8 +47,11 @@ def grace_seconds(workload: Workload) -> int:
 
 
 def image_of(workload: Workload) -> str:
-    """The image with its placeholders filled: ``{model}``, ``{version}``, ``{key}``, ``{digest}`` (12 hex digits)."""
+    """The version's own image; without one the profile's with its placeholders filled: ``{model}``, ``{version}``,
+    ``{key}``, ``{digest}`` (12 hex digits)."""
     spec = workload.spec
+    if spec.image:
+        return spec.image
     image = workload.profile.image
     for placeholder, value in (
         ("{model}", spec.model),
@@ -60,6 +63,11 @@ def image_of(workload: Workload) -> str:
     return image
 
 
+def artifact_of(workload: Workload) -> Artifact:
+    """Where the container finds the model: in the version's own image when it has one, else as the profile says."""
+    return Artifact() if workload.spec.image else workload.profile.artifact
+
+
 def server_config(workload: Workload) -> dict[str, Any]:
     """The file that the serving process reads (contracts, section 4)."""
     spec, profile = workload.spec, workload.profile
@@ -69,7 +77,7 @@ def server_config(workload: Workload) -> dict[str, Any]:
         "variant": spec.key,
         "version": spec.version,
         "model": spec.model,
-        "artifact_uri": f"file://{profile.artifact.path}",
+        "artifact_uri": f"file://{artifact_of(workload).path}",
         "artifact_digest": spec.artifact_digest,
         "host": "0.0.0.0",  # noqa: S104
         "port": profile.port,
@@ -159,7 +167,7 @@ def _locked_down() -> dict[str, Any]:
 
 
 def _volumes(workload: Workload) -> list[dict[str, Any]]:
-    artifact, telemetry = workload.profile.artifact, workload.profile.telemetry
+    artifact, telemetry = artifact_of(workload), workload.profile.telemetry
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": workload.name}},
         {"name": "tmp", "emptyDir": {}},
@@ -175,7 +183,7 @@ def _volumes(workload: Workload) -> list[dict[str, Any]]:
 
 
 def _mounts(workload: Workload, *, writes_model: bool) -> list[dict[str, Any]]:
-    artifact = workload.profile.artifact
+    artifact = artifact_of(workload)
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
     if not writes_model:
         mounts.append({"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from apps.kernel.canonical import canonical_json
 from apps.kernel.errors import FieldError
@@ -41,6 +41,10 @@ class RouteSeen:
 
 class Router(Protocol):
     @property
+    def brings_pods(self) -> bool:
+        """Whether its objects make the pods as well (a ``WholeRouter``): then none of ours do."""
+
+    @property
     def capabilities(self) -> Capabilities: ...
 
     @property
@@ -61,6 +65,25 @@ class Router(Protocol):
 
     def address(self, endpoint: str) -> str:
         """Where callers find the endpoint; empty when only the cluster's people know."""
+
+
+@runtime_checkable
+class WholeRouter(Protocol):
+    """One whose one object is the pods and the route: what comes next depends on what is there."""
+
+    def advance(
+        self,
+        plan: EndpointPlan,
+        names: Mapping[str, Workload],
+        live: Manifest | None,
+        *,
+        is_waiting: bool,
+        leaving: Sequence[str],
+    ) -> Manifest:
+        """The object that comes next. ``is_waiting``: somebody whom the plan gives traffic is not ready."""
+
+    def is_same(self, manifest: Manifest, live: Manifest) -> bool:
+        """Whether writing it would change nothing, what it no longer says included."""
 
 
 def base_of(plan: EndpointPlan, settings: KubernetesSettings, kind: Kind, names: Mapping[str, Workload]) -> Manifest:

@@ -29,6 +29,7 @@ NEEDED = ("Accepted", "ResolvedRefs")
 
 class GatewayRouter:
     kinds = (HTTP_ROUTE,)
+    brings_pods = False
     capabilities = Capabilities(
         weights=Support.EXACT,
         force_header=Support.EXACT,

@@ -30,6 +30,7 @@ from apps.targets.drivers.kubernetes.settings import KubernetesSettings
 
 class IstioRouter:
     kinds = (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)
+    brings_pods = False
     capabilities = Capabilities(
         weights=Support.EXACT,
         force_header=Support.EXACT,

@@ -28,6 +28,7 @@ DEFAULT_TOTAL = 4
 
 class ReplicaRouter:
     kinds = (SERVICE,)
+    brings_pods = False
 
     def __init__(self, settings: KubernetesSettings) -> None:
         self._settings = settings

@@ -1,12 +1,12 @@
-"""What a real API server does to a running rollout: rights, outages, renewed tokens, quota, autoscalers, watches."""
+"""What a cluster does to a running rollout: rights, outages, quota, autoscalers, watches; in memory and for real."""
 
 from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,48 +14,45 @@ import yaml
 
 from apps.kernel.errors import DriverError
 from apps.targets.domain.driver import TargetUnreachable, VariantState
-from apps.targets.domain.plan import FULL_BP, Role
+from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
+from apps.targets.domain.preflight import Check
 from apps.targets.drivers.kubernetes.driver import KubernetesDriver
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.settings import settings_from
 from tests.targets.conformance import Subject
-from tests.targets.kubernetes.cluster import LIMITED_TOKEN, Cluster, missing, real_cluster
+from tests.targets.kubernetes.cluster import LIMITED_TOKEN
 from tests.targets.kubernetes.golden import CASES, manifests
 from tests.targets.kubernetes.plans import connection
-from tests.targets.kubernetes.test_driver_real_api import driver_at, subject_at
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(bool(missing()), reason=f"no Kubernetes API server: {missing()}"),
-    pytest.mark.timeout(600),
-]
+from tests.targets.kubernetes.scenarios import Watchman
+from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, driver_in, emptied, new_namespace, subject_in
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with real_cluster(tmp_path_factory.mktemp("kubernetes"), gpus=1, nodes=2) as cluster:
-        yield cluster
+@pytest.fixture(params=BOTH)
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
+    yield from clusters(request, tmp_path / "cluster")
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> str:
-    return cluster.namespace(f"models-{uuid.uuid4().hex[:6]}")
+def namespace(cluster: AnyCluster) -> Iterator[str]:
+    name = new_namespace(cluster)
+    yield name
+    emptied(cluster, name)
 
 
 @pytest.fixture
-def driver(cluster: Cluster, namespace: str) -> Iterator[KubernetesDriver]:
-    driver = driver_at(cluster, namespace)
+def driver(cluster: AnyCluster, namespace: str) -> Iterator[KubernetesDriver]:
+    driver = driver_in(cluster, namespace)
     yield driver
     driver.close()
 
 
 @pytest.fixture
 def subject(driver: KubernetesDriver) -> Subject:
-    return subject_at(driver)
+    return subject_in(driver)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_manifest_is_taken_and_stored_as_it_was_meant(cluster: Cluster, namespace: str, case: str) -> None:
+def test_every_manifest_is_taken_and_stored_as_it_was_meant(cluster: AnyCluster, namespace: str, case: str) -> None:
     """A dry run with strict field checks, then a real apply: what is stored differs in nothing that we said."""
     from apps.targets.drivers.kubernetes.api import Api
     from apps.targets.drivers.kubernetes.drift import differences
@@ -73,12 +70,12 @@ def test_every_manifest_is_taken_and_stored_as_it_was_meant(cluster: Cluster, na
 
 
 class TestRights:
-    def test_the_printed_role_is_enough_for_a_whole_canary(self, cluster: Cluster, namespace: str) -> None:
+    def test_the_printed_role_is_enough_for_a_whole_canary(self, cluster: AnyCluster, namespace: str) -> None:
         wanted = connection()
         wanted["profile"] |= {"min_ready_seconds": 0, "cpu": "100m", "memory": "64Mi"}
         settings = settings_from({**wanted, "namespace": namespace})
         driver = KubernetesDriver(settings, lambda: cluster.configuration(LIMITED_TOKEN))
-        subject = subject_at(driver)
+        subject = subject_in(driver)
         a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
         with pytest.raises(DriverError) as refused:
             driver.apply(subject.plan(1, {"a": FULL_BP}, a), epoch=1)
@@ -111,7 +108,7 @@ class TestRights:
 
 class TestAnOutage:
     def test_of_the_api_server_is_told_and_survived(
-        self, cluster: Cluster, subject: Subject, driver: KubernetesDriver
+        self, cluster: AnyCluster, subject: Subject, driver: KubernetesDriver
     ) -> None:
         a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
         subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
@@ -127,17 +124,6 @@ class TestAnOutage:
         seen = subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
         assert seen.route is not None
         _until(lambda: _watched_weights(driver, subject.endpoint) == {"a": 5_000, "b": 5_000})
-
-    def test_a_token_that_expired_is_told_until_it_is_renewed(self, cluster: Cluster, namespace: str) -> None:
-        token = ["no-such-token"]
-        settings = settings_from({**connection(), "namespace": namespace})
-        driver = KubernetesDriver(settings, lambda: cluster.configuration(token[0]))
-        with pytest.raises(TargetUnreachable) as refused:
-            driver.observe("nobody")
-        assert refused.value.code == "token_refused"
-        token[0] = "admin-token"
-        assert driver.observe("nobody") is None
-        driver.close()
 
 
 class TestWatching:
@@ -165,10 +151,10 @@ class TestWatching:
 
 class TestWhatTheClusterLacks:
     def test_gpus_are_counted_before_and_named_when_no_node_takes_the_pod(
-        self, cluster: Cluster, namespace: str
+        self, cluster: AnyCluster, namespace: str
     ) -> None:
-        driver = driver_at(cluster, namespace, profile={"gpus": 1, "surge": False})
-        subject = subject_at(driver)
+        driver = driver_in(cluster, namespace, profile={"gpus": 1, "surge": False})
+        subject = subject_in(driver)
         a, b = replace(subject.variant("a"), replicas=2), subject.variant("b", Role.CANDIDATE)
         subject.apply(subject.plan(1, {"a": FULL_BP}, a))
         plan = subject.plan(2, {"a": FULL_BP}, a, b)
@@ -180,8 +166,44 @@ class TestWhatTheClusterLacks:
         subject.driver.remove(subject.endpoint, epoch=9)
         driver.close()
 
+    def test_on_a_full_pool_a_version_beside_is_refused_and_one_in_its_place_is_planned_and_done(
+        self, cluster: AnyCluster, namespace: str
+    ) -> None:
+        driver = driver_in(cluster, namespace, profile={"gpus": 1})
+        subject = subject_in(driver)
+        a, b = replace(subject.variant("a"), replicas=2), replace(subject.variant("b", Role.CANDIDATE), replicas=2)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        beside = _check(driver, subject.plan(2, {"a": FULL_BP}, a, b), "capacity")
+        assert beside.verdict == "fail"
+        assert beside.detail.startswith("2 new pods, room for 0: 2 nvidia.com/gpu more are needed, 0 are free")
+        in_its_place = subject.plan(2, {"b": FULL_BP}, replace(b, role=Role.STABLE))
+        alone = _check(driver, in_its_place, "capacity")
+        assert alone.detail == "Room for all 2 new pods once 2 pods of the old version left: a downtime."
+        assert alone.verdict == "pass"
+        assert alone.numbers == {"new_pods": 2, "room_for": 0, "freed": 2}
+        seen = subject.apply(in_its_place)
+        assert seen.route is not None
+        assert dict(seen.route.weights_bp) == {"b": FULL_BP}
+        back = subject.apply(subject.plan(3, {"a": FULL_BP}, a))
+        assert back.route is not None
+        assert dict(back.route.weights_bp) == {"a": FULL_BP}, "and the way back is no shorter"
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
+    def test_with_room_for_both_a_version_in_its_place_costs_no_downtime(
+        self, cluster: AnyCluster, namespace: str
+    ) -> None:
+        driver = driver_in(cluster, namespace)
+        subject = subject_in(driver)
+        a, b = subject.variant("a"), subject.variant("b")
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        with Watchman(driver, subject.endpoint).watching():
+            subject.apply(subject.plan(2, {"b": FULL_BP}, b))
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
     def test_a_quota_is_counted_before_and_named_when_it_refuses(
-        self, cluster: Cluster, namespace: str, subject: Subject, driver: KubernetesDriver
+        self, cluster: AnyCluster, namespace: str, subject: Subject, driver: KubernetesDriver
     ) -> None:
         quota = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}}
         cluster.call("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
@@ -201,9 +223,9 @@ class TestWhatTheClusterLacks:
 
 
 class TestReplicasAsARoute:
-    def test_a_canary_goes_to_the_end_by_the_number_of_pods(self, cluster: Cluster, namespace: str) -> None:
-        driver = driver_at(cluster, namespace, "replicas", route={"total_replicas": 4})
-        subject = subject_at(driver)
+    def test_a_canary_goes_to_the_end_by_the_number_of_pods(self, cluster: AnyCluster, namespace: str) -> None:
+        driver = driver_in(cluster, namespace, "replicas", route={"total_replicas": 4})
+        subject = subject_in(driver)
         a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
         for generation, (share, counts) in enumerate(
             [(0, {"a": 4, "b": 0}), (2_500, {"a": 3, "b": 1}), (5_000, {"a": 2, "b": 2}), (FULL_BP, {"a": 0, "b": 4})],
@@ -221,9 +243,9 @@ class TestReplicasAsARoute:
 
 
 class TestAutoscaling:
-    def test_a_number_that_an_autoscaler_chose_is_left_to_it(self, cluster: Cluster, namespace: str) -> None:
-        driver = driver_at(cluster, namespace, profile={"autoscale": {"min": 1, "max": 4}})
-        subject = subject_at(driver)
+    def test_a_number_that_an_autoscaler_chose_is_left_to_it(self, cluster: AnyCluster, namespace: str) -> None:
+        driver = driver_in(cluster, namespace, profile={"autoscale": {"min": 1, "max": 4}})
+        subject = subject_in(driver)
         a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
         subject.apply(subject.plan(1, {"a": FULL_BP}, a))
         base = f"/apis/apps/v1/namespaces/{namespace}/deployments"
@@ -232,14 +254,30 @@ class TestAutoscaling:
         cluster.call("PATCH", f"{base}/{name}/scale", {"spec": {"replicas": 3}}, kind)
         subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
         assert cluster.call("GET", f"{base}/{name}")["spec"]["replicas"] == 3
+        assert _scale_downs(cluster, namespace) == {"a": "Disabled", "b": "Disabled"}, "not while traffic moves"
+        subject.apply(subject.plan(3, {"b": FULL_BP}, replace(b, role=Role.STABLE)))
+        subject.wait(lambda seen: seen.variant("a") is None and not seen.awaits_apply)
+        assert _scale_downs(cluster, namespace) == {"b": "Max"}
         subject.driver.remove(subject.endpoint, epoch=9)
         driver.close()
 
 
-def _role_of(cluster: Cluster, namespace: str) -> str:
+def _check(driver: KubernetesDriver, plan: EndpointPlan, name: str) -> Check:
+    return next(check for check in driver.preflight(plan).checks if check.name == name)
+
+
+def _scale_downs(cluster: AnyCluster, namespace: str) -> dict[str, str]:
+    base = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+    return {
+        item["metadata"]["labels"]["pilothouse.io/variant"]: item["spec"]["behavior"]["scaleDown"]["selectPolicy"]
+        for item in cluster.call("GET", base)["items"]
+    }
+
+
+def _role_of(cluster: AnyCluster, namespace: str) -> str:
     from apps.targets.drivers.kubernetes.access import role_text
 
-    driver = driver_at(cluster, namespace)
+    driver = driver_in(cluster, namespace)
     return role_text(driver.router, namespace)
 
 
