@@ -55,8 +55,9 @@ reset: runtime ## Stop everything and remove all data (var/)
 	@$(BIN)/python -m embedded.up --reset
 
 # --- checking ----------------------------------------------------------------------------------------------------
-# Two processes, a file (or a folder that shares a running product) in one: JOBS=0 for one process and a debugger.
-JOBS ?= 2
+# Three processes, since many tests wait for real programs; a file (or a folder that shares a running product) in one.
+# JOBS=0 for one process and a debugger.
+JOBS ?= 3
 test: dev ## All tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

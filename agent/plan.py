@@ -71,6 +71,7 @@ class Route:
     mirror: Mirror | None = None
     sticky_header: str | None = None
     failover_to: str | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)  # value of x-pilothouse-arm -> variant
 
     @property
     def keys(self) -> frozenset[str]:
@@ -80,7 +81,7 @@ class Route:
             named.add(self.mirror.variant)
         if self.failover_to:
             named.add(self.failover_to)
-        return frozenset(named)
+        return frozenset(named | set(self.arms.values()))
 
     @property
     def must_be_ready(self) -> tuple[str, ...]:
@@ -88,7 +89,7 @@ class Route:
         needed = {key for key, weight in self.weights_bp.items() if weight > 0}
         if self.mirror and self.mirror.fraction_bp > 0:
             needed.add(self.mirror.variant)
-        return tuple(sorted(needed))
+        return tuple(sorted(needed | set(self.arms.values())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Plan:
         return next((v for v in self.variants if v.key == key), None)
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self) | {"variants": [asdict(v) for v in self.variants]}
+        route = {name: value for name, value in asdict(self.route).items() if name != "arms" or value}
+        return asdict(self) | {"variants": [asdict(v) for v in self.variants], "route": route}
 
 
 class _Fields:
@@ -249,6 +251,7 @@ def _route(value: Any, known: set[str]) -> Route:
         mirror=_mirror(f.take("mirror", None), known),
         sticky_header=_sticky(f.take("sticky_header", None)),
         failover_to=_known(f.take("failover_to", None), "route.failover_to", known),
+        arms=_arms(f.take("arms", {}), known),
     )
     f.end()
     return route
@@ -281,6 +284,17 @@ def _mirror(value: Any, known: set[str]) -> Mirror | None:
 
 def _sticky(value: Any) -> str | None:
     return None if value is None else _text(value, "route.sticky_header", _TOKEN)
+
+
+def _arms(value: Any, known: set[str]) -> dict[str, str]:
+    path = "route.arms"
+    if not isinstance(value, dict):
+        raise PlanInvalid(f"{path} must be an object, not {_kind(value)}.", field=path)
+    for header, variant in value.items():
+        _text(header, path, _TOKEN, 200)
+        if _known(variant, path, known) is None:
+            raise PlanInvalid(f"{path} must name a variant for every value of the header.", field=path)
+    return dict(value)
 
 
 def _known(value: Any, path: str, known: set[str]) -> str | None:

@@ -53,6 +53,7 @@ class EndpointState:
             "mirror": asdict(self.applied.mirror) if self.applied.mirror else None,
             "sticky_header": self.applied.sticky_header,
             "applied_at": self.applied_at,
+            **({"arms": dict(self.applied.arms)} if self.applied.arms else {}),
         }
 
 

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from cli import admin, audit, image, importing, keys, places, registry_changes, rollout, sequence, webhooks
+from cli import (
+    admin,
+    audit,
+    experiment,
+    image,
+    importing,
+    keys,
+    places,
+    registry_changes,
+    rollout,
+    sequence,
+    webhooks,
+)
 from cli.client import Client, read_token
 from cli.exits import CliError
 from cli.output import Format, say
@@ -26,6 +38,8 @@ cli.add_typer(rollout.commands, name="rollout", help="Plan, start, follow and st
 cli.add_typer(rollout.commands, name="rollouts", hidden=True)
 cli.add_typer(sequence.commands, name="sequence", help="One version to several endpoints, wave after wave.")
 cli.add_typer(sequence.commands, name="sequences", hidden=True)
+cli.add_typer(experiment.commands, name="experiment", help="Plan, start and decide experiments.")
+cli.add_typer(experiment.commands, name="experiments", hidden=True)
 cli.add_typer(registry_changes.models, name="models")
 cli.add_typer(registry_changes.models, name="model", hidden=True)
 cli.add_typer(registry_changes.versions, name="versions", help="Model versions: look, compare, register, tag, delete.")

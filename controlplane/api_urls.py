@@ -41,7 +41,8 @@ const show = () => {
 system.addEventListener("change", show);
 show();
 window.SwaggerUIBundle({
-  url: place.dataset.schema, domNode: place, deepLinking: true, docExpansion: "list", defaultModelsExpandDepth: 0,
+  url: place.dataset.schema, domNode: place, deepLinking: true, docExpansion: "none", filter: true,
+  defaultModelsExpandDepth: 0,
   requestInterceptor: (call) => {
     if (!["GET", "HEAD"].includes((call.method || "GET").toUpperCase())) call.headers["X-CSRFToken"] = csrf();
     return call;
@@ -102,6 +103,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.registry.api.urls")),
     path("", include("apps.targets.api.urls")),
     path("", include("apps.telemetry.api.urls")),
+    path("", include("apps.experiments.api.urls")),
     path("", include("apps.rollouts.api.urls")),
     re_path(r"", UnknownView.as_view()),
 ]

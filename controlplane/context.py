@@ -33,6 +33,7 @@ ROOMS = (
     Room("fleet", "Fleet", "fleet", ("/endpoints/",), "f", "fleet.read"),
     Room("rollouts:list", "Rollouts", "rollouts", ("/rollouts/",), "r", "rollout.read"),
     Room("registry:models", "Models", "models", ("/models/",), "m", "model.read"),
+    Room("experiments:list", "Experiments", "experiments", ("/experiments/",), "e", "experiment.read"),
     Room("reviews:list", "Reviews", "reviews", ("/reviews/",), "v", "review.read"),
     Room("audit:log", "Audit", "audit", ("/audit/",), "a", "audit.read"),
     Room(

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.targets",
     "apps.telemetry",
+    "apps.experiments",
     "apps.rollouts",
 ]
 

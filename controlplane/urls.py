@@ -19,6 +19,7 @@ urlpatterns = [
     path("settings/webhooks/", include("apps.alerts.web.urls")),
     path("settings/", include("apps.targets.web.settings_urls")),
     path("rollouts/", include("apps.rollouts.web.urls")),
+    path("experiments/", include("apps.experiments.web.urls")),
     path("reviews/", include("apps.reviews.web.urls")),
     path("audit/", include("controlplane.audit_urls")),
     path("", include("apps.registry.api.mlflow.urls")),

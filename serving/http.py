@@ -76,6 +76,8 @@ def _route(headers: Mapping[bytes, bytes]) -> Route:
         return Route.WEIGHTED
     if named == b"forced":
         return Route.FORCED
+    if named == b"assigned":
+        return Route.ASSIGNED
     return Route.PROBE  # nobody named a route: a direct call, which is no traffic of the endpoint
 
 

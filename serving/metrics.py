@@ -21,6 +21,7 @@ class Route(StrEnum):
     FORCED = "forced"
     MIRRORED = "mirrored"
     PROBE = "probe"
+    ASSIGNED = "assigned"
 
 
 class Cell(StrEnum):

@@ -38,7 +38,7 @@ class Recorder:
             dropped = self._book.record(request.route, request.period, outcome, seconds, at)
             if dropped:
                 self.metrics.add(Cell.SLOT_REQUESTS_DROPPED, dropped)
-        if self._samples is not None and inputs is not None and self._samples.wants():
+        if self._samples is not None and inputs is not None and self._samples.wants(request.id):
             sample = Sample(request.id, at, request.route, request.period, inputs, outputs, seconds, status)
             if not self._samples.put(sample):
                 self.metrics.add(Cell.SAMPLES_DROPPED)

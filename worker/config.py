@@ -9,6 +9,30 @@ from worker.schedule import BEAT_SCHEDULE
 TASK_SECONDS = 90  # hard limit of one task; must stay below VISIBILITY_SECONDS
 VISIBILITY_SECONDS = 120  # after this long without an ack the broker hands a message out again
 QUEUES = ("rollouts", "telemetry", "analysis")
+ROUTES: dict[str, dict[str, str]] = {
+    # waits for answers of a candidate that may hang: never in the queue of the ticks
+    "rollouts.probe": {"queue": "analysis"},
+    # reads artifacts and asks targets before a member begins
+    "rollouts.sequence_tick": {"queue": "analysis"},
+    "rollouts.sequences_due": {"queue": "analysis"},
+    "rollouts.*": {"queue": "rollouts"},
+    # reads artifacts and asks clusters: not in the way of ticks
+    "targets.image_build": {"queue": "analysis"},
+    "targets.image_builds_due": {"queue": "analysis"},
+    "targets.*": {"queue": "rollouts"},
+    "telemetry.*": {"queue": "telemetry"},
+    # long sums and readouts; what watches over them rings elsewhere, or a stuck queue would say nothing
+    "experiments.readout": {"queue": "analysis"},
+    "experiments.sum_due": {"queue": "analysis"},
+    "experiments.*": {"queue": "rollouts"},
+    "accounts.*": {"queue": "analysis"},
+    "alerts.*": {"queue": "analysis"},
+    "audit.*": {"queue": "analysis"},
+    "registry.*": {"queue": "analysis"},
+    "reviews.*": {"queue": "analysis"},
+    "analysis.*": {"queue": "analysis"},
+}
+"""The first pattern that fits, in this order."""
 
 
 def celery_config(redis_url: str) -> dict[str, Any]:
@@ -38,25 +62,7 @@ def celery_config(redis_url: str) -> dict[str, Any]:
         "task_soft_time_limit": TASK_SECONDS - 15,
         "task_default_queue": "rollouts",
         "task_create_missing_queues": True,
-        "task_routes": {
-            # waits for answers of a candidate that may hang: never in the queue of the ticks
-            "rollouts.probe": {"queue": "analysis"},
-            # reads artifacts and asks targets before a member begins
-            "rollouts.sequence_tick": {"queue": "analysis"},
-            "rollouts.sequences_due": {"queue": "analysis"},
-            "rollouts.*": {"queue": "rollouts"},
-            # reads artifacts and asks clusters: not in the way of ticks
-            "targets.image_build": {"queue": "analysis"},
-            "targets.image_builds_due": {"queue": "analysis"},
-            "targets.*": {"queue": "rollouts"},
-            "telemetry.*": {"queue": "telemetry"},
-            "accounts.*": {"queue": "analysis"},
-            "alerts.*": {"queue": "analysis"},
-            "audit.*": {"queue": "analysis"},
-            "registry.*": {"queue": "analysis"},
-            "reviews.*": {"queue": "analysis"},
-            "analysis.*": {"queue": "analysis"},
-        },
+        "task_routes": ROUTES,
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_serializer": "json",

@@ -18,7 +18,14 @@ from agent.supervise.logfiles import tail
 MAX_WAIT_SECONDS = 60.0
 MAX_LOG_LINES = 2000
 LOW_SPACE_BYTES = 512 * 1024 * 1024
-CAPABILITIES = {"weights": "exact", "force_header": "exact", "mirror": "exact", "sticky": "exact", "min_weight_bp": 1}
+CAPABILITIES = {
+    "weights": "exact",
+    "force_header": "exact",
+    "mirror": "exact",
+    "sticky": "exact",
+    "arm_header": "exact",
+    "min_weight_bp": 1,
+}
 
 Answer = tuple[int, Any]
 

@@ -17,6 +17,7 @@ from agent.plan import ALL_BP, Route
 ROUTE_CONFIG = "pilothouse"
 STAT_PREFIX = "gateway"
 VARIANT_HEADER = "x-pilothouse-variant"
+ARM_HEADER = "x-pilothouse-arm"
 PROBE_HEADER = "x-pilothouse-probe"
 BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
 TIMEOUT_MARGIN_SECONDS = 5.0
@@ -194,8 +195,22 @@ def _endpoint_routes(view: EndpointView) -> list[dict[str, Any]]:
         detail = f"Endpoint {view.endpoint} has no variant that was ready yet."
         routes.append({"match": {"prefix": prefix}} | _problem(503, "no_route", detail, is_retryable=True))
     else:
+        routes += _arm_routes(view, view.route, prefix)
         routes.append(_forward(prefix, [], _weighted_action(view, view.route), "weighted", period))
     return routes
+
+
+def _arm_routes(view: EndpointView, route: Route, prefix: str) -> list[dict[str, Any]]:
+    """One exact match per signed value. A value that is none of them is no arm: it falls through to the weights.
+
+    Without failover: the answer of another variant under this arm's name would be counted for the wrong arm.
+    """
+    found = []
+    for value, key in sorted(route.arms.items()):
+        header = {"name": ARM_HEADER, "string_match": {"exact": value}}
+        action = {"cluster": cluster_name(view.endpoint, key)} | _common_action(view)
+        found.append(_forward(prefix, [header], action, "assigned", route.period))
+    return found
 
 
 def _forward(
@@ -206,7 +221,7 @@ def _forward(
         "route": action,
         "request_headers_to_add": [_overwrite("x-pilothouse-route", route), _overwrite("x-pilothouse-period", period)],
     }
-    if route == "weighted":
+    if route in {"weighted", "assigned"}:
         forward["request_headers_to_remove"] = [PROBE_HEADER]
     return forward
 

@@ -69,7 +69,7 @@ def pause_seconds(attempts: int) -> float:
     """How long to wait after ``attempts`` failures: doubling from 10 s to 6 h, a fifth up or down by chance, so that
     what failed together does not come back together."""
     pause = float(min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempts, 20)))
-    return pause * (0.8 + 0.4 * secrets.randbelow(1001) / 1000)
+    return pause * (0.8 + 0.4 * secrets.randbelow(1000) / 1000)
 
 
 def _bytes_of(key: str) -> bytes:

@@ -81,6 +81,9 @@ class Endpoint(models.Model):
     said. The lease (``lease_holder``, ``lease_until`` by the database's clock) says who may act; ``lease_epoch`` grows
     whenever it changes hands and is checked at the target, because a lease alone lets a frozen worker write late.
 
+    ``traffic_holder`` names what moves the endpoint's traffic for days ("experiment:ex_…"), "" for nobody: while it is
+    set, ``endpoint_desire`` refuses everybody else. The lease is for a moment's work, this is for a whole story.
+
     ``follows`` is an alias of the model, or "": an approved move of that alias starts a rollout here.
 
     ``applied_generation`` is the newest generation that the target *accepted* from us (0 after it was seen to hold
@@ -108,6 +111,7 @@ class Endpoint(models.Model):
     lease_holder = models.CharField(max_length=80, default="", blank=True)
     lease_epoch = models.PositiveBigIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
+    traffic_holder = models.CharField(max_length=80, default="", blank=True)
     reconcile_due_at = models.DateTimeField(db_default=Now())
     removed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

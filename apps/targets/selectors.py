@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from apps.accounts.services.access import access_allows, scope_q
 from apps.kernel.actor import Actor
 from apps.kernel.errors import NotFound
-from apps.targets.domain.driver import Capabilities, Observed, Support
+from apps.targets.domain.driver import WAYS, Capabilities, Observed, Support
 from apps.targets.domain.observed import observed_from_json
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.models import Endpoint, Environment, FreezeWindow, Target
@@ -39,7 +39,7 @@ def environments_for(actor: Actor, action: str) -> list[str]:
 def capabilities_of(target: Target) -> Capabilities:
     """What the last probe found; a target never probed can do nothing."""
     stored = target.capabilities
-    ways = {name: Support(stored[name]) for name in ("weights", "force_header", "mirror", "sticky") if name in stored}
+    ways = {name: Support(stored[name]) for name in WAYS if name in stored}
     return Capabilities(**ways, min_weight_bp=stored.get("min_weight_bp", 1), note=stored.get("note", ""))
 
 

@@ -15,6 +15,7 @@ class RouteKind(StrEnum):
     FORCED = "forced"
     MIRRORED = "mirrored"
     PROBE = "probe"
+    ASSIGNED = "assigned"
 
 
 class Slot(models.Model):

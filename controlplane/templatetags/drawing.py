@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 ICONS: Final = {
     "fleet": "M3 5h14M3 10h14M3 15h14M6 3.5v3M12 8.5v3M9 13.5v3",
     "rollouts": "M3 16h4v-4h4V8h4V4h2",
+    "experiments": "M8 3h4M8.5 3v5L4 16a1 1 0 001 1.5h10a1 1 0 001-1.5L11.5 8V3M6.3 12.5h7.4",
     "models": "M10 3l6 3.5v7L10 17l-6-3.5v-7zM10 10l6-3.5M10 10v7M10 10L4 6.5",
     "reviews": "M4 3.5h12v9.5h-7l-3.5 3.5V13H4zM7 8.2l2.2 2.2L13.2 6",
     "audit": "M5 2.5h7l3.5 3.5v11.5h-10.5zM12 2.5V6h3.5M7.5 9.5h5M7.5 12h5M7.5 14.5h3",

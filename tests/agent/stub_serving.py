@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("x-pilothouse-probe"):
             route = "probe"
         with lock:
-            seen[route] += 1
+            seen[route] = seen.get(route, 0) + 1
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = {"variant": config["variant"], "instance": args.instance, "pid": os.getpid(), "headers": headers}
         self.answer(int(os.environ.get("STUB_STATUS", "200")), body | {"path": self.path})

@@ -214,6 +214,7 @@ class TestOverHttp:
         assert probe["capabilities"] == {
             "weights": "exact",
             "force_header": "exact",
+            "arm_header": "exact",
             "mirror": "exact",
             "sticky": "exact",
             "min_weight_bp": 1,

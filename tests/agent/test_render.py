@@ -55,6 +55,20 @@ def test_the_order_of_endpoints_and_keys_does_not_matter() -> None:
     assert render_clusters([COLD, BACK, PLAIN, turned]) == render_clusters(VIEWS)
 
 
+def test_an_arm_is_an_exact_match_before_the_weights_and_has_no_failover() -> None:
+    assert FULL.route is not None
+    arms = replace(FULL.route, arms={"ex_1.treatment.aa": "v1-1-0"})
+    table = render_routes([replace(FULL, route=arms)])["resources"][0]["virtual_hosts"][0]["routes"]
+    plain = render_routes([FULL])["resources"][0]["virtual_hosts"][0]["routes"]
+    added = [route for route in table if route not in plain]
+    assert len(table) == len(plain) + 1
+    assert added[0]["match"]["headers"] == [
+        {"name": "x-pilothouse-arm", "string_match": {"exact": "ex_1.treatment.aa"}}
+    ]
+    assert added[0]["route"]["cluster"] == "late-arrival/v1-1-0"
+    assert table.index(added[0]) == len(table) - 3  # behind the forced variants, before the weights and the 404
+
+
 def test_the_failover_target_itself_has_no_failover() -> None:
     names = [resource["name"] for resource in render_clusters([FULL])["resources"]]
     assert names == ["late-arrival/v1-0-0", "late-arrival/v1-1-0", "late-arrival/v1-1-0/fo"]

@@ -113,6 +113,18 @@ def test_a_sticky_header_keeps_every_caller_on_one_variant_and_growth_takes_none
     assert all(first[user] == "v1" for user in moved)
 
 
+def test_a_signed_arm_brings_its_caller_to_its_variant_and_a_forged_one_is_no_arm(agent: RunningAgent) -> None:
+    agent.apply(two(1, 10_000, arms={"ex_1.control.aa": "v1", "ex_1.treatment.bb": "v2"}))
+    assert agent.observed("late-arrival")["route"]["arms"] == {"ex_1.control.aa": "v1", "ex_1.treatment.bb": "v2"}
+    assert counts(agent, 40, **{"x-pilothouse-arm": "ex_1.treatment.bb"}) == {"v2": 40}
+    assert counts(agent, 40, **{"x-pilothouse-arm": "ex_1.control.aa"}) == {"v1": 40}
+    for forged in ("ex_1.treatment.bc", "ex_1.treatment", "", "v2"):
+        assert counts(agent, 10, **{"x-pilothouse-arm": forged}) == {"v1": 10}
+    before = seen_by(agent, "v2").get("assigned", 0)
+    counts(agent, 5, **{"x-pilothouse-arm": "ex_1.treatment.bb", "x-pilothouse-route": "forced"})
+    assert seen_by(agent, "v2").get("assigned", 0) - before == 5  # the gateway says how it came here, not the caller
+
+
 async def test_weight_changes_under_load_fail_no_request(agent: RunningAgent) -> None:
     await asyncio.to_thread(agent.apply, two(1, 10_000, failover_to="v1"))
     async with steady_load(agent) as load:

@@ -21,6 +21,8 @@ from apps.accounts.services.trusts import trust_create
 from apps.alerts.domain.states import DeliveryState
 from apps.alerts.models import Delivery
 from apps.alerts.services.subscriptions import subscription_create
+from apps.experiments.models import Readout
+from apps.experiments.services.designs import experiment_create
 from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import now
 from apps.registry.models import Model, PromotionRequest
@@ -33,6 +35,7 @@ from apps.rollouts.services.lifecycle import rollout_start
 from apps.targets.models import Endpoint, ImageBuild
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.freeze import freeze_create
+from tests.api.rows import DESIGN
 from tests.api.world import artifact
 from tests.cast import make_user
 
@@ -123,7 +126,12 @@ def _served(name: str, model: Model, target: Any, team: Team) -> dict[str, str]:
     build = ImageBuild.objects.create(
         target=target, version=versions["1.0.0"], image="registry.example.com/a:1", base="python:3.11", asked_by="x"
     )
+    experiment = experiment_create(
+        actor=SYSTEM, name="a test", endpoint_id=endpoint.pk, treatment_version_id=versions["1.1.0"].pk, design=DESIGN
+    )
+    readout = Readout.objects.create(experiment=experiment, requested_by="nobody")
     return {
+        "experiment": experiment.pk, "readout": readout.pk,
         "endpoint": name, "rollout": rollout.pk, "review": review.pk, "freeze": freeze.pk, "build": build.pk,
         "sequence": _sequence(endpoint, versions["1.1.0"], rollout.plan),
         "plan_hash": HASH, "evidence_hash": review.evidence_hash,

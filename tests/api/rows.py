@@ -71,6 +71,20 @@ MODEL, VERSION, ENDPOINT, ROLLOUT = (
     "endpoints/{endpoint}",
     "rollouts/{rollout}",
 )
+EXPERIMENT = "experiments/{experiment}"
+DESIGN = {
+    "hypothesis": "It sells more.",
+    "unit": "user",
+    "weights_bp": {"control": 5000, "treatment": 5000},
+    "metrics": [{"key": "conversion", "kind": "proportion", "event": "purchase"}],
+    "primary": "conversion",
+    "baseline": 0.2,
+    "effect_relative": 0.25,
+}
+NEW_EXPERIMENT = {"name": "ranking", "endpoint": "{endpoint}", "version": "1.1.0", "design": DESIGN}
+DECIDE = {"kind": "ship", "readout": "{readout}"}
+ONE_UNIT = {"units": ["u1"]}
+ONE_EVENT = {"ids": ["e1"], "units": ["u1"], "events": ["purchase"]}
 
 ROWS: dict[str, Row] = {
     # accounts
@@ -223,6 +237,29 @@ ROWS: dict[str, Row] = {
         place="environment",
     ),
     "freeze_remove": Row("delete", "freezes/{freeze}?reason=x", 204, place="environment"),
+    # experiments: a draft, so that nothing of it runs
+    "experiment_list": Row("get", "experiments", 200),
+    "experiment_create": Row("post", "experiments", 201, NEW_EXPERIMENT, place="environment"),
+    "experiment_size": Row(
+        "post", "experiments/size", 200, {"endpoint": "{endpoint}", "design": DESIGN}, place="environment"
+    ),
+    "experiment_get": Row("get", EXPERIMENT, 200, place="environment"),
+    "experiment_revise": Row("patch", EXPERIMENT, 200, {"name": "ranking 2"}, place="environment"),
+    "experiment_plan": Row("post", EXPERIMENT + "/plan", 200, {}, place="environment"),
+    "experiment_start": Row("post", EXPERIMENT + "/start", 409, {}, place="environment"),
+    "experiment_stop": Row("post", EXPERIMENT + "/stop", 409, SAFE, place="environment"),
+    "experiment_extend": Row("post", EXPERIMENT + "/extend", 409, {**SAFE, "minimum_days": 20}, place="environment"),
+    "experiment_decide": Row("post", EXPERIMENT + "/decide", 409, DECIDE, place="environment"),
+    "experiment_assign": Row("post", EXPERIMENT + "/assignments", 200, ONE_UNIT, place="environment"),
+    "experiment_exposures": Row("post", EXPERIMENT + "/exposures", 409, ONE_UNIT, place="environment"),
+    "experiment_outcomes": Row("post", EXPERIMENT + "/outcomes", 409, ONE_EVENT, place="environment"),
+    "readout_list": Row("get", EXPERIMENT + "/readouts", 200, place="environment"),
+    "readout_request": Row("post", EXPERIMENT + "/readouts", 409, {}, place="environment"),
+    "endpoint_shadow": Row("get", ENDPOINT + "/shadow?variant=v1-1-0", 200, place="environment"),
+    "readout_get": Row("get", "readouts/{readout}", 200, place="environment"),
+    "readout_export": Row("get", "readouts/{readout}/export", 409, place="environment"),  # it waits to be computed
+    "readout_table": Row("get", "readouts/{readout}/table", 409, place="environment"),
+    "readout_bundle": Row("get", "readouts/{readout}/bundle", 409, place="environment"),
     # rollouts
     "rollout_list": Row("get", "rollouts", 200),
     # one is under way already

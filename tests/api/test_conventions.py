@@ -19,6 +19,10 @@ OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
 SHOWN_ONCE = "a stored answer would keep a secret in the database"
 SAME_TWICE = "doing it twice is the same as once"
 NOT_REPEATABLE_BY_KEY = {
+    "experiment_assign": "an arm follows from the unit; an exposure that it reports counts once by itself",
+    "experiment_exposures": "the first exposure of a unit counts, a repeated one is answered as a duplicate",
+    "experiment_outcomes": "an event id counts once, a repeated one is answered as a duplicate",
+    "experiment_size": "stores nothing",
     "token_create": SHOWN_ONCE,
     "token_rotate": SHOWN_ONCE,
     "person_create": SHOWN_ONCE,
@@ -26,6 +30,7 @@ NOT_REPEATABLE_BY_KEY = {
     "webhook_create": SHOWN_ONCE,
     "webhook_rotate": SHOWN_ONCE,
     "token_exchange": "each identity is taken once, and the token is a secret",
+    "image_build_stop": "a build that has stopped stays so",
     "target_probe": "asking again is the point",
     "target_preflight": "it stores nothing, and asking again is the point",
     "person_activate": SAME_TWICE,

@@ -19,7 +19,7 @@ from tests.api.matrix_world import ELSEWHERE, FOREIGN, OWN, Matrix, Person, make
 PARAMETERS: dict[str, str] = {
     "slug:name": "{endpoint}", "str:name": "{model}", "str:reference": "1.0.0", "str:rollout_id": "{rollout}",
     "str:review_id": "{review}", "str:account_id": "{person}", "str:team": "{team}", "str:span": "1h",
-    "str:sequence_id": "{sequence}",
+    "str:sequence_id": "{sequence}", "str:experiment_id": "{experiment}",
     "str:request_id": "{promotion}", "int:seq": "1", "int:revision": "0", "str:token": "no-such-link",
     "slug:provider_id": "sso", "int:pk": "1", "str:import_id": "{import}", "str:alias": "newest",
     "str:webhook_id": "{webhook}", "str:job_id": "{import}",
@@ -28,7 +28,8 @@ PARAMETERS: dict[str, str] = {
 LEFT_OUT = ("/^", "/api/", "/livez", "/readyz", "/metrics", "/favicon.ico", "/sso/", "/account/", "/sign-")
 PLACES: dict[str, str] = {
     "endpoint": "environment", "rollout": "environment", "review": "environment", "model": "team", "person": "team",
-    "sequence": "environment", "team": "team", "promotion": "team", "webhook": "team", "import": "team",
+    "sequence": "environment", "experiment": "environment", "team": "team", "promotion": "team", "webhook": "team",
+    "import": "team",
 }  # fmt: skip
 # A page that answers otherwise although the caller may: the route, and why.
 OTHERWISE: dict[str, tuple[int, str]] = {

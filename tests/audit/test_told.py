@@ -120,7 +120,7 @@ def test_the_page_tells_a_rollout_from_start_to_rollback_in_few_queries() -> Non
         "<ins>0 %</ins>",
     ):
         assert said in html
-    assert "planned" not in html
+    assert "planned 1.1.0" not in html
     for n in range(40):
         record(SYSTEM, "rollout.transitioned", detail("Shift", "baking", "shifting", 2500 + n), rollout=f"ro_{n}")
     with CaptureQueriesContext(connection) as many:

@@ -18,10 +18,11 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from tests.accounts.servers import Provider, running
+from tests.browser.acting import age_session, asks, drain, person, post, shell, signed_client
 from tests.browser.steps import PASSWORD
 from tests.stack import ROOT, Stack, eventually, new_stack
 
@@ -36,17 +37,9 @@ PLACES = (
     "/account/two-factor/",
     "/audit/",
     "/reviews/",
+    "/experiments/",
+    "/experiments/new/",
 )
-_ACTORS = """
-from datetime import timedelta
-from apps.accounts.domain.roles import Role
-from apps.accounts.models import ApiToken, Team, User
-from apps.accounts.services.access import actor_of
-from apps.accounts.services.people import account_create
-from apps.accounts.services.tokens import token_make
-from apps.kernel.actor import SYSTEM
-from apps.kernel.clock import now
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,42 +65,6 @@ def product(issuer: Provider) -> Iterator[Stack]:
         shutil.rmtree(stack.home.parent, ignore_errors=True)
 
 
-def shell(product: Stack, code: str) -> str:
-    """The last line that ``code`` prints inside the product's own environment."""
-    return product.manage("shell", "-v", "0", "-c", _ACTORS + code).strip().splitlines()[-1]
-
-
-def person(product: Stack, name: str, *roles: str) -> None:
-    named = ", ".join(f"Role.{role.upper()}" for role in roles)
-    made = f"account_create(actor=SYSTEM, username={name!r}, password={PASSWORD!r}, roles=frozenset([{named}]))"
-    shell(product, f"print({made})")
-
-
-def signed_client(product: Stack, name: str) -> httpx.Client:
-    """A browser's session without the browser."""
-    client = httpx.Client(base_url=product.web, timeout=30)
-    client.get("/sign-in")
-    form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    answer = client.post("/sign-in", data=form, headers={"Referer": f"{product.web}/sign-in"})
-    assert answer.status_code == 302, answer.text
-    return client
-
-
-def post(client: httpx.Client, path: str, data: dict[str, str]) -> httpx.Response:
-    form = {**data, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    return client.post(path, data=form, headers={"Referer": str(client.base_url)})
-
-
-def asks(product: Stack, key: str, path: str = "me") -> httpx.Response:
-    return httpx.get(f"{product.web}/api/v1/{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30)
-
-
-def drain(socket: ClientConnection) -> None:
-    """Until the other side closes: it asks again every minute who is listening."""
-    while True:
-        socket.recv(timeout=150)
-
-
 def test_the_files_of_secrets_are_made_at_the_first_start_and_are_their_owners_alone(product: Stack) -> None:
     files = [product.home / "secrets" / "vault.json"]
     files.append(eventually(lambda: next((product.home / "audit").glob("signing.key"), None), seconds=90, what="a key"))
@@ -118,7 +75,7 @@ def test_the_files_of_secrets_are_made_at_the_first_start_and_are_their_owners_a
 def test_the_rooms_are_reached_by_rail_key_and_palette(page: Page) -> None:
     page.goto("/")
     rail = page.get_by_role("navigation", name="Rooms")
-    for word in ("Fleet", "Rollouts", "Models", "Reviews", "Audit", "Settings"):
+    for word in ("Fleet", "Rollouts", "Models", "Experiments", "Reviews", "Audit", "Settings"):
         expect(rail.get_by_role("link", name=word)).to_be_visible()
     for key, path in (("v", "/reviews/"), ("a", "/audit/"), ("s", "/settings/targets/")):
         page.keyboard.press("g")
@@ -138,7 +95,7 @@ def test_on_a_phone_every_room_is_in_reach_and_no_page_is_wider_than_it(page: Pa
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
     links = page.get_by_role("navigation", name="Rooms").get_by_role("link")
     boxes = [box for box in (link.bounding_box() for link in links.all()) if box]
-    assert len(boxes) == 6
+    assert len(boxes) == 7
     assert all(box["width"] >= 44 and box["height"] >= 44 and box["x"] + box["width"] <= 360.5 for box in boxes)
 
 
@@ -264,22 +221,6 @@ def test_what_was_typed_survives_the_confirmation(page: Page, product: Stack) ->
     page.get_by_role("button", name="Send it now").click()
     expect(page.locator("main")).to_contain_text("plh_")
     assert shell(product, "print(ApiToken.objects.filter(label='half typed').count())") == "1"
-
-
-def age_session(product: Stack, page: Page) -> None:
-    """The last proof of the browser's session is ten minutes older from now on."""
-    key = next(one["value"] for one in page.context.cookies() if one["name"] == "sessionid")
-    aged = """
-from importlib import import_module
-from django.conf import settings
-session = import_module(settings.SESSION_ENGINE).SessionStore(session_key={key!r})
-session["signed_in_at"] = session.get("signed_in_at", 0) - 600
-for one in session.get("account_authentication_methods", []):
-    one["at"] -= 600
-session.save()
-print(len(session.keys()))
-"""
-    assert int(shell(product, aged.replace("{key!r}", repr(key)))) > 0
 
 
 def test_a_session_that_is_ended_is_out_at_its_next_request_and_off_its_socket(product: Stack) -> None:

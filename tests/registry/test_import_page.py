@@ -52,6 +52,7 @@ def shown(ada: Client, job: ImportJob) -> tuple[str, dict[str, int]]:
     return state.group(), {name: int(number.replace(",", "")) for name, number in counts}
 
 
+@pytest.mark.slow
 def test_an_import_begun_on_the_page_survives_its_worker_and_a_second_run_writes_nothing(
     theirs: str, tmp_path: Path, settings: Any
 ) -> None:

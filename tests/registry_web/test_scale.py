@@ -68,9 +68,9 @@ def test_pages_cost_as_many_queries_with_ten_thousand_versions_as_with_three(man
             assert vera.get(path).status_code == 200
         counts[path] = len(queries)
     assert counts["/models/m-0000/"] == counts["/models/fraud/"]
-    assert counts[PAGES[7]] == counts["/models/fraud/versions/1.1.0/"]
+    assert counts[PAGES[7]] <= counts["/models/fraud/versions/1.1.0/"]  # files in a bucket: no builds to ask for
     assert counts["/models/"] <= 12
-    assert max(counts.values()) <= 18
+    assert max(counts.values()) <= 23  # the page of a version: five of them for its image and the builds of it
     print("queries", counts)
 
 

@@ -89,6 +89,7 @@ def begun(sequence: RolloutSequence) -> list[str]:
     return sorted(rows.values_list("endpoint__name", flat=True))
 
 
+@pytest.mark.slow
 def test_the_second_namespace_follows_when_the_first_is_through(cluster: Any, tmp_path: Path) -> None:
     stable, candidate = version_of("1.0.0", tmp_path / "1.0.0"), version_of("1.1.0", tmp_path / "1.1.0")
     targets = {name: connect(cluster, name) for name in NAMES}

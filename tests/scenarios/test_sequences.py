@@ -338,7 +338,7 @@ def test_a_sequence_that_cannot_be_looked_at_says_so_and_stops_no_other(
     bad = fleet.start(fleet.version(), *waves("alpha"))
     good = fleet.start(fleet.stages["bravo"].version("1.2.0"), *waves("bravo"))
     RolloutSequence.objects.filter(pk=bad.pk).update(plan={"waves": "nonsense"})
-    fleet.run(3)
+    fleet.run(15)  # one pass may end with the first of them where the machine is slow
     assert sequence_get(bad.pk).look_error
     assert fleet.rollout(good, "bravo") is not None
     RolloutSequence.objects.filter(pk=bad.pk).update(plan=bad.plan)

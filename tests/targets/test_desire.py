@@ -98,9 +98,9 @@ def test_whoever_read_before_another_wrote_is_refused(monkeypatch: pytest.Monkey
 
     render = desire.plan_next
 
-    def somebody_else_writes_in_between(endpoint: Endpoint, *rest: object) -> object:
+    def somebody_else_writes_in_between(endpoint: Endpoint, *rest: object, **named: object) -> object:
         Endpoint.objects.filter(pk=endpoint.pk).update(generation=7)
-        return render(endpoint, *rest)  # type: ignore[arg-type]
+        return render(endpoint, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(desire, "plan_next", somebody_else_writes_in_between)
     with pytest.raises(Conflict) as refused:

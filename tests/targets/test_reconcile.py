@@ -147,6 +147,22 @@ def test_an_idle_endpoint_costs_no_write() -> None:
     assert [query["sql"] for query in queries if not query["sql"].startswith("SELECT")] == []
 
 
+def test_a_fault_at_one_idle_endpoint_does_not_end_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    from apps.targets.services import reconcile
+
+    looked: list[str] = []
+
+    def broken_at_the_first(endpoint_id: str) -> None:
+        looked.append(endpoint_id)
+        if len(looked) == 1:
+            raise AttributeError("a fault of ours")
+
+    monkeypatch.setattr(reconcile, "endpoints_to_check", lambda limit: [("ep_1", "tg_1"), ("ep_2", "tg_2")])
+    monkeypatch.setattr(reconcile, "endpoint_observe", broken_at_the_first)
+    assert reconcile_due(10, "alice") == 0
+    assert looked == ["ep_1", "ep_2"]
+
+
 def test_every_idle_endpoint_has_its_turn_once_a_minute_and_not_all_at_the_same_time() -> None:
     sites = [make_site(name=f"endpoint-{number}") for number in range(8)]
     for site in sites:

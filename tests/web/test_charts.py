@@ -11,11 +11,11 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
+from apps.kernel.figures import NARROWEST_PX
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.window import Window
 from apps.telemetry.selectors import Point
 from apps.telemetry.web.charts import CHARTS, error_chart, latency_chart, split_chart
-from apps.telemetry.web.figure_base import NARROWEST_PX
 
 SINCE, UNTIL, STEP = 1_763_712_000, 1_763_712_300, 10
 TONES = {"v1-1-0": ("1.1.0", "candidate"), "v1-0-0": ("1.0.0", "stable")}

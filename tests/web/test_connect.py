@@ -11,7 +11,9 @@ import yaml
 from kubernetes import client
 
 from apps.targets.models import Target
+from apps.targets.services.credentials import credentials_opened
 from tests.api.world import World
+from tests.targets.kubernetes.certificates import certificate
 from tests.targets.kubernetes.fake_api import FakeCluster, fake_cluster
 from tests.web.conftest import Browser
 
@@ -174,3 +176,37 @@ def test_a_kubeconfig_that_is_typed_goes_into_the_vault_and_is_renewed_but_never
     target.refresh_from_db()
     assert target.credentials not in {"", before}
     assert "prod answered" in ada.get("/settings/targets/").content.decode()
+
+
+def test_a_new_token_alone_keeps_the_ca_beside_it(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    certificate(tmp_path)
+    authority = (tmp_path / "tls.crt").read_text().strip()
+    by_token = {"auth.mode": "token", "auth.server": "https://127.0.0.1:1", "credentials.token": "one"}
+    ada = browser("ada")
+    assert ada.post(PAGE, typed(tmp_path, **by_token, **{"credentials.ca": authority})).status_code == 302
+    ada.post("/settings/targets/prod/credentials", {"credentials.token": "two", "credentials.ca": ""})
+    target = Target.objects.get(name="prod")
+    assert credentials_opened(target.pk, target.credentials) == {"token": "two", "ca": authority}
+
+
+def test_a_required_field_that_is_empty_is_named_by_its_label(world: World, browser: Browser, tmp_path: Path) -> None:
+    html = browser("ada").post(PAGE, typed(tmp_path, **{"profile.image": ""})).content.decode()
+    assert "Image is required." in html
+    assert "/connection/profile" not in html
+
+
+@pytest.mark.parametrize("secret", ["", "pilothouse-ingest"])
+def test_pods_that_report_to_nobody_are_warned_of(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path, secret: str
+) -> None:
+    ada = browser("ada")
+    url = "https://pilothouse.example.com" if secret else ""
+    reports = {"profile.telemetry.url": url, "profile.telemetry.secret": secret}
+    assert ada.post(PAGE, typed(tmp_path, **reports)).status_code == 302
+    told = {"telemetry": {"url": url, "secret": secret}} if secret else {}
+    profile = Target.objects.get(name="prod").connection["profile"]
+    assert {key: profile[key] for key in profile if key == "telemetry"} == told
+    html = ada.get("/settings/targets/").content.decode()
+    assert ("The pods report to nobody" in html) is not bool(secret)

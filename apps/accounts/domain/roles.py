@@ -22,12 +22,14 @@ class Environment(StrEnum):
 
 
 READ = frozenset(
-    {"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read", "review.read", "member.read"}
-)
-SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back", "rollout.acknowledge"})
+    {"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read", "review.read", "member.read",
+     "experiment.read"}
+)  # fmt: skip
+SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back", "rollout.acknowledge", "experiment.stop"})
 SHIP = frozenset(
-    {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry"}
-)
+    {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry",
+     "experiment.write", "experiment.start", "experiment.extend", "experiment.decide", "experiment.report"}
+)  # fmt: skip
 MODELS = frozenset({"model.write", "model.delete", "alias.move", "review.request", "image.build"})
 MANAGE = frozenset(
     {"target.write", "endpoint.write", "member.write", "team.write", "token.write", "service.write", "trust.write",
@@ -49,7 +51,7 @@ ALL_ACTIONS: frozenset[str] = frozenset().union(*ACTIONS.values())
 _READ_BY = {"alias": "model.read", "registry": "model.read", "freeze": "target.read", "policy": "target.read",
             "image": "model.read",
             "token": "member.read", "team": "member.read", "service": "member.read", "trust": "member.read",
-            "webhook": "fleet.read", "audit": "audit.read"}  # fmt: skip
+            "webhook": "fleet.read", "audit": "audit.read", "readout": "experiment.read"}  # fmt: skip
 
 
 # The audit log is one for the whole house and its entries name no team: only a role that holds everywhere opens it.

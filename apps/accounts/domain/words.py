@@ -20,21 +20,25 @@ ACTION_GROUPS: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     ("Look", {
         "fleet.read": "see the fleet", "model.read": "see models", "endpoint.read": "see endpoints",
         "target.read": "see targets", "rollout.read": "see rollouts", "review.read": "see reviews",
-        "member.read": "see people and teams",
+        "member.read": "see people and teams", "experiment.read": "see experiments",
     }),
     ("Keep safe", {
         "rollout.pause": "pause a rollout", "rollout.abort": "abort a rollout", "rollout.roll_back": "roll back",
-        "rollout.acknowledge": "acknowledge a rollout that went back",
+        "rollout.acknowledge": "acknowledge a rollout that went back", "experiment.stop": "stop an experiment",
     }),
     ("Ship", {
         "model.register": "register a version", "rollout.plan": "plan a rollout", "rollout.start": "start a rollout",
         "rollout.resume": "resume a rollout", "rollout.promote": "promote, skip or override",
         "rollout.retry": "retry a rollout", "review.request": "ask for a review",
+        "experiment.write": "design and plan experiments", "experiment.start": "start an experiment",
+        "experiment.extend": "extend an experiment", "experiment.decide": "decide an experiment",
+        "experiment.report": "assign units and report outcomes",
     }),
     ("Decide", {"review.decide": "decide a review"}),
     ("Models and endpoints", {
         "model.write": "change models and tags", "model.delete": "delete models and versions",
         "alias.move": "move aliases", "endpoint.write": "change endpoints", "registry.import": "import a registry",
+        "image.build": "build images of versions",
     }),
     ("Administer", {
         "target.write": "connect targets", "freeze.write": "set freeze windows", "policy.write": "change policies",

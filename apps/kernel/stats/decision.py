@@ -129,6 +129,8 @@ def _keep_running(plan: DecisionPlan, progress: Progress, waiting: list[str], in
 
 
 def _words(plan: DecisionPlan, primary: PrimaryResult) -> str:
+    if math.isinf(primary.lower) and math.isinf(primary.upper):
+        return f"{plan.metric}: {primary.estimate:+.4g}; this look may spend no error, so it decides nothing"
     numbers = f"{plan.metric}: {primary.estimate:+.4g} (between {primary.lower:+.4g} and {primary.upper:+.4g})"
     if not primary.crossed:
         return f"{numbers}: the boundary of this look is not crossed"

@@ -143,7 +143,7 @@ def plan_refuse(planned: RolloutPlan) -> None:
         errors = tuple(FieldError(block.pointer, block.code.removeprefix("plan."), block.detail) for block in fields)
         raise InvalidInput("invalid_plan", " ".join(error.detail for error in errors), fields=errors)
     extra = {**first.extra, "pointer": first.pointer}
-    if first.code == "endpoint_busy":
+    if first.code in {"endpoint_busy", "endpoint_held"}:
         raise Conflict(first.code, first.detail, extra=extra)
     raise PolicyRefused(first.code, first.detail, extra=extra)
 
@@ -225,6 +225,11 @@ def _place_checks(endpoint: Endpoint, supersede: str) -> Iterator[Check]:
         after = "It is all but finished, so this one waits for its end." if is_over else after
         extra = {"rollout": busy.pk, "phase": busy.phase}
         yield Check(level, "endpoint_busy", f"{detail} {after}", "/supersede", extra)
+    if endpoint.traffic_holder:
+        kind, _, subject = endpoint.traffic_holder.partition(":")
+        level = Level.WARN if supersede == "queue" else Level.BLOCK
+        detail = f"{endpoint.name} is busy with the {kind} {subject}: wait until it ends, queue behind it, or stop it."
+        yield Check(level, "endpoint_held", detail, "/supersede", {"holder": kind, "subject": subject})
     freeze = freeze_active(endpoint, now())
     if freeze is not None:
         until = f"{freeze.ends_at:%Y-%m-%d %H:%M} UTC"

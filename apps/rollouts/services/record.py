@@ -103,8 +103,8 @@ def transition_record(
             return None  # another pending rollout of this endpoint began first
         raise
     except Conflict as error:
-        if error.code == "endpoint_moved":
-            return None  # the lease changed hands or the plan moved: look again
+        if error.code in {"endpoint_moved", "endpoint_held"}:
+            return None  # the lease changed hands, the plan moved, or an experiment runs there: look again
         raise
     return Recorded(after, _to_apply(look, desired))
 

@@ -20,14 +20,22 @@ class Support(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the target can do with traffic; ``min_weight_bp`` is the smallest share it can tell apart."""
+    """What the target can do with traffic; ``min_weight_bp`` is the smallest share it can tell apart.
+
+    ``arm_header``: a caller's signed arm chooses the variant. A target without it can only split by request.
+    """
 
     weights: Support = Support.NO
     force_header: Support = Support.NO
     mirror: Support = Support.NO
     sticky: Support = Support.NO
+    arm_header: Support = Support.NO
     min_weight_bp: int = 1
     note: str = ""
+
+
+WAYS = ("weights", "force_header", "mirror", "sticky", "arm_header")
+"""The capabilities that are a Support."""
 
 
 class VariantState(StrEnum):
@@ -69,6 +77,7 @@ class ObservedRoute:
     mirror: Mirror | None = None
     sticky_header: str | None = None
     applied_at: datetime | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def observed_to_json(observed: Observed) -> dict[str, Any]:
             "mirror": route.mirror and {"variant": route.mirror.variant, "fraction_bp": route.mirror.fraction_bp},
             "sticky_header": route.sticky_header,
             "applied_at": _time_json(route.applied_at),
+            **({"arms": dict(sorted(route.arms.items()))} if route.arms else {}),
         },
         "route_error": observed.route_error,
         "variants": [_variant_json(variant) for variant in observed.variants],
@@ -83,6 +84,8 @@ def divergence(plan: EndpointPlan, observed: Observed | None) -> str:
         return "the gateway's weights are not the desired ones"
     if (wanted.mirror, wanted.sticky_header) != (found.mirror, found.sticky_header):
         return "the gateway's mirror or stickiness is not the desired one"
+    if dict(wanted.arms) != dict(found.arms):
+        return "the gateway's arms are not the desired ones"
     return ""
 
 
@@ -126,6 +129,7 @@ def _route_from(data: Mapping[str, Any]) -> ObservedRoute:
         mirror=Mirror(mirror["variant"], int(mirror["fraction_bp"])) if mirror else None,
         sticky_header=data.get("sticky_header"),
         applied_at=_time_from(data.get("applied_at")),
+        arms=dict(data.get("arms") or {}),
     )
 
 

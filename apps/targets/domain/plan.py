@@ -75,6 +75,8 @@ class Route:
     mirror: Mirror | None = None
     sticky_header: str | None = None
     failover_to: str | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)
+    """Value of the header ``x-pilothouse-arm`` -> variant: an experiment's callers bring the value they were given."""
 
     def same_traffic(self, other: Route) -> bool:
         """Whether both send the same requests to the same variants (the period left out)."""
@@ -115,6 +117,9 @@ class EndpointPlan:
         for pointer, named in (("mirror", mirrored), ("failover_to", self.route.failover_to)):
             if named is not None and named not in keys:
                 raise InvalidInput.at(f"/route/{pointer}", "unknown_variant", f"{named} is not a variant here.")
+        for named in self.route.arms.values():
+            if named not in keys:
+                raise InvalidInput.at("/route/arms", "unknown_variant", f"{named} is not a variant here.")
 
     def variant(self, key: str) -> VariantSpec | None:
         return next((variant for variant in self.variants if variant.key == key), None)
@@ -139,6 +144,7 @@ class EndpointPlan:
                 "mirror": route.mirror and {"variant": route.mirror.variant, "fraction_bp": route.mirror.fraction_bp},
                 "sticky_header": route.sticky_header,
                 "failover_to": route.failover_to,
+                **({"arms": dict(sorted(route.arms.items()))} if route.arms else {}),
             },
             **({"rollout": self.rollout} if self.rollout else {}),
             **({"is_return": True} if self.is_return else {}),
@@ -162,6 +168,7 @@ class EndpointPlan:
                 mirror=Mirror(**mirror) if mirror else None,
                 sticky_header=route.get("sticky_header"),
                 failover_to=route.get("failover_to"),
+                arms=dict(route.get("arms") or {}),
             ),
             rollout=data.get("rollout", ""),
             is_return=data.get("is_return", False),

@@ -29,7 +29,14 @@ from apps.targets.domain.driver import (
 )
 from apps.targets.domain.plan import EndpointPlan, Route, VariantSpec
 
-ALL_EXACT = Capabilities(Support.EXACT, Support.EXACT, Support.EXACT, Support.EXACT, note="fake")
+ALL_EXACT = Capabilities(
+    weights=Support.EXACT,
+    force_header=Support.EXACT,
+    mirror=Support.EXACT,
+    sticky=Support.EXACT,
+    arm_header=Support.EXACT,
+    note="fake",
+)
 
 
 @dataclass(slots=True)
@@ -250,7 +257,7 @@ def _observed(here: FakeWorld, held: _Held, plan: EndpointPlan) -> Observed:
 
 
 def _observed_route(route: Route, applied_at: datetime | None) -> ObservedRoute:
-    return ObservedRoute(route.period, route.weights_bp, route.mirror, route.sticky_header, applied_at)
+    return ObservedRoute(route.period, route.weights_bp, route.mirror, route.sticky_header, applied_at, route.arms)
 
 
 def _observed_variant(here: FakeWorld, running: _Running, at: datetime) -> ObservedVariant:

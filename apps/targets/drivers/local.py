@@ -13,6 +13,7 @@ from django.conf import settings
 from apps.kernel.errors import DriverError, FieldError, InvalidInput
 from apps.kernel.roots import path_below
 from apps.targets.domain.driver import (
+    WAYS,
     Capabilities,
     Observed,
     PlanRefused,
@@ -163,7 +164,7 @@ def _observed(data: Mapping[str, Any]) -> Observed:
 
 def _capabilities(data: Mapping[str, Any]) -> Capabilities:
     try:
-        ways = {key: Support(data[key]) for key in ("weights", "force_header", "mirror", "sticky") if key in data}
+        ways = {key: Support(data[key]) for key in WAYS if key in data}
         return Capabilities(**ways, min_weight_bp=int(data.get("min_weight_bp", 1)), note=str(data.get("note", "")))
     except (TypeError, ValueError) as error:
         raise _bad_answer("the node agent", error) from error

@@ -27,7 +27,7 @@ from apps.targets.models import Endpoint, Environment, Target, TargetKind, Traff
 from apps.targets.models import target_id as new_target_id
 from apps.targets.selectors import endpoint_get, target_get
 from apps.targets.services.credentials import credentials_check, credentials_sealed
-from apps.targets.services.desire import endpoint_desire
+from apps.targets.services.desire import endpoint_desire, held
 from apps.targets.services.drivers import driver_checked, driver_for
 from apps.targets.services.scope import shared_require
 from apps.targets.services.variants import variant_of
@@ -159,8 +159,11 @@ def endpoint_remove(*, actor: Actor, endpoint_id: str, reason: str) -> None:
     """
     endpoint = endpoint_get(endpoint_id, actor)
     access_require(actor, "endpoint.write", endpoint.team_id, endpoint.target.environment)
+    if endpoint.traffic_holder:
+        raise held(endpoint)
     with transaction.atomic():
-        rows = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None, generation=endpoint.generation).update(
+        unheld = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None, traffic_holder="")
+        rows = unheld.filter(generation=endpoint.generation).update(
             removed_at=Now(),
             generation=F("generation") + 1,
             revision=F("revision") + 1,

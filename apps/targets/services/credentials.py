@@ -13,7 +13,7 @@ from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput
 from apps.kernel.services.outbox import enqueue_task
-from apps.kernel.vault import Place, open_sealed, seal
+from apps.kernel.vault import Place, VaultFault, open_sealed, seal
 from apps.targets.models import Target
 from apps.targets.selectors import target_get
 from apps.targets.services.scope import shared_require
@@ -21,9 +21,12 @@ from apps.targets.services.scope import shared_require
 KINDS = ("kubernetes",)
 
 
-def credentials_replace(*, actor: Actor, target_id: str, credentials: Mapping[str, Any]) -> Target:
+def credentials_replace(
+    *, actor: Actor, target_id: str, credentials: Mapping[str, Any], keeps_others: bool = False
+) -> Target:
     """Put others in the place of a target's credentials; every process uses them from its next call on, and the target
-    is probed. {} forgets them, where the connection names files (or the pod's own account) instead.
+    is probed. {} forgets them, where the connection names files (or the pod's own account) instead. ``keeps_others``:
+    fields that are not given stay as they are, such as the CA beside a new token.
 
     Raises NotFound, Forbidden (``target.write`` for every team in its environment), InvalidInput naming the field.
     """
@@ -31,6 +34,9 @@ def credentials_replace(*, actor: Actor, target_id: str, credentials: Mapping[st
 
     target = target_get(target_id, actor)
     shared_require(actor, "target.write", target.environment)
+    given = sorted(credentials)
+    if keeps_others:
+        credentials = {**_kept(target), **credentials}
     credentials_check(target.kind, credentials)
     driver_checked(target.kind, target.connection, credentials)
     with transaction.atomic():
@@ -40,7 +46,7 @@ def credentials_replace(*, actor: Actor, target_id: str, credentials: Mapping[st
         enqueue_task("targets.probe", target_id=target.pk)
         event_record(
             actor=actor, verb="target.updated", subject_kind="target", subject_id=target.pk, subject_label=target.name,
-            detail={"credentials": "replaced" if credentials else "forgotten", "fields": sorted(credentials)},
+            detail={"credentials": "replaced" if credentials else "forgotten", "fields": given},
         )  # fmt: skip
     return target_get(target.pk)
 
@@ -59,6 +65,13 @@ def credentials_sealed(target_id: str, credentials: Mapping[str, Any]) -> str:
 def credentials_opened(target_id: str, sealed: str) -> dict[str, Any]:
     """Raises VaultFault."""
     return orjson.loads(open_sealed(sealed, _place(target_id))) if sealed else {}
+
+
+def _kept(target: Target) -> dict[str, Any]:
+    try:
+        return credentials_opened(target.pk, target.credentials)
+    except VaultFault:
+        return {}  # sealed by a key that is lost: renewing is the way out, so all of it must be typed again
 
 
 def _place(target_id: str) -> Place:

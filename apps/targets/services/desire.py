@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.db import connection
@@ -27,11 +28,13 @@ def endpoint_desire(
     mirror: Mirror | None = None,
     sticky_header: str | None = None,
     failover_to: str | None = None,
+    arms: Mapping[str, str] | None = None,
     epoch: int | None,
     reason: str,
     stable_version_id: str | None = None,
     rollout_id: str = "",
     is_return: bool = False,
+    holder: str = "",
 ) -> EndpointPlan:
     """Desire this, inside the caller's transaction; returns the plan with its new generation and period.
 
@@ -40,8 +43,9 @@ def endpoint_desire(
     3. UPDATE where generation (and, when given, lease epoch) is still what was read; zero rows: somebody else won;
     4. audit, live frames; without an epoch also the doorbell of the reconciler, since no lease holder will apply it.
 
-    ``stable_version_id`` moves the stable pointer in the same UPDATE. Raises InvalidInput naming the field of the plan,
-    NotFound, Conflict ``endpoint_moved``.
+    ``stable_version_id`` moves the stable pointer in the same UPDATE. ``holder``: who holds the endpoint's traffic
+    (services/traffic.py). Raises InvalidInput naming the field of the plan, NotFound, Conflict ``endpoint_moved`` and
+    ``endpoint_held``.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("desired state changes in the transaction of its cause")
@@ -50,7 +54,9 @@ def endpoint_desire(
         raise NotFound("endpoint_not_found", "There is no such endpoint, or it was removed.")
     if epoch is not None and endpoint.lease_epoch != epoch:
         raise _moved(endpoint)
-    route = Route(0, dict(weights_bp), mirror, sticky_header, failover_to)
+    if endpoint.traffic_holder not in {"", holder}:
+        raise held(endpoint)
+    route = Route(0, dict(weights_bp), mirror, sticky_header, failover_to, dict(arms or {}))
     before = plan_of(endpoint)
     plan = plan_next(endpoint, before, tuple(variants), route, rollout_id, is_return=is_return)
     stable_moves = stable_version_id is not None and stable_version_id != endpoint.stable_version_id
@@ -86,7 +92,7 @@ def plan_next(
     generation, period = endpoint.generation, before.route.period if before else 0
     if before is None or not before.route.same_traffic(route):
         period += 1
-    route = Route(period, route.weights_bp, route.mirror, route.sticky_header, route.failover_to)
+    route = replace(route, period=period)
     is_current = before is not None and before.generation == generation  # a removal raises the generation alone
     if before is not None and is_current and (before.variants, before.route) == (variants, route):
         return before
@@ -94,7 +100,9 @@ def plan_next(
 
 
 def _store(endpoint: Endpoint, plan: EndpointPlan, epoch: int | None, stable_version_id: str | None) -> None:
-    won = Endpoint.objects.filter(pk=endpoint.pk, generation=endpoint.generation, removed_at=None)
+    won = Endpoint.objects.filter(
+        pk=endpoint.pk, generation=endpoint.generation, removed_at=None, traffic_holder=endpoint.traffic_holder
+    )
     if epoch is not None:
         won = won.filter(lease_epoch=epoch)
     rows = won.update(
@@ -107,6 +115,16 @@ def _store(endpoint: Endpoint, plan: EndpointPlan, epoch: int | None, stable_ver
     )
     if rows == 0:
         raise _moved(endpoint)
+
+
+def held(endpoint: Endpoint) -> Conflict:
+    """Something else moves this endpoint's traffic until it ends."""
+    kind, _, subject = endpoint.traffic_holder.partition(":")
+    return Conflict(
+        "endpoint_held",
+        f"{endpoint.name} is busy with the {kind} {subject}: wait until it ends, or stop it.",
+        extra={"holder": kind, "subject": subject},
+    )
 
 
 def _moved(endpoint: Endpoint) -> Conflict:

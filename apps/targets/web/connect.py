@@ -15,7 +15,7 @@ from apps.targets.models import Environment, TrafficPolicy
 from apps.targets.selectors import facts_of, target_get
 from apps.targets.services.connect import target_create, target_probe
 from apps.targets.services.scope import why_not_shared
-from apps.targets.web.connect_fields import FORMS, connection_of, credentials_of, defaults_of, field_of
+from apps.targets.web.connect_fields import FORMS, connection_of, credentials_of, defaults_of, field_of, worded
 from apps.targets.web.targets import POLICIES
 
 KINDS = (
@@ -48,7 +48,7 @@ def connect(request: HttpRequest) -> HttpResponse:
             no_traffic_policy=typed.get("no_traffic_policy", ""),
         )
     except DomainError as error:
-        faults = {field_of(kind, item.pointer): item.detail for item in error.fields}
+        faults = {field_of(kind, item.pointer): worded(kind, item.pointer, item.detail) for item in error.fields}
         if error.code == "name_taken":
             faults["name"] = error.detail
         return _page(request, kind, typed, faults or {"": error.detail}, status=422)

@@ -14,7 +14,8 @@ from apps.kernel.errors import InvalidInput
 @dataclass(frozen=True, slots=True)
 class Field:
     """``name`` is the place in the connection, dots between the levels. ``only``: the choices that it belongs to,
-    "" for all. ``kind``: text, number, list (commas), flag, json, secret (goes into the vault: never shown again)."""
+    "" for all. ``kind``: text, number, list (commas), flag, json, secret (goes into the vault: never shown again).
+    ``is_required`` is what the label says; what is missing is the driver's to refuse."""
 
     name: str
     label: str
@@ -53,17 +54,18 @@ KUBERNETES: Final = (
         "How the cluster is reached",
         (
             Field("credentials.kubeconfig", "Kubeconfig", "Its text; kept encrypted, never shown again.",
-                  kind="secret", only="kubeconfig"),
-            Field("auth.kubeconfig_file", "Kubeconfig file", "Or a file below PILOTHOUSE_TOKEN_ROOTS.",
+                  kind="secret", only="kubeconfig", is_required=True),
+            Field("auth.kubeconfig_file", "Kubeconfig file", "Instead: a file below PILOTHOUSE_TOKEN_ROOTS.",
                   only="kubeconfig"),
             Field("auth.context", "Context", "Empty: the file's current one.", only="kubeconfig"),
             Field("auth.server", "API server", "https://…", only="token", is_required=True),
-            Field("credentials.token", "Token", "Kept encrypted, never shown again.", kind="secret", only="token"),
-            Field("auth.token_file", "Token file", "Or a file below PILOTHOUSE_TOKEN_ROOTS; read again when renewed.",
-                  only="token"),
+            Field("credentials.token", "Token", "Kept encrypted, never shown again.", kind="secret", only="token",
+                  is_required=True),
+            Field("auth.token_file", "Token file", "Instead: a file below PILOTHOUSE_TOKEN_ROOTS; read again when "
+                  "renewed.", only="token"),
             Field("credentials.ca", "CA certificate", "In PEM form. Empty: the system's authorities.", kind="secret",
                   only="token"),
-            Field("auth.ca_file", "CA file", "Or a file below PILOTHOUSE_TOKEN_ROOTS.", only="token"),
+            Field("auth.ca_file", "CA file", "Instead: a file below PILOTHOUSE_TOKEN_ROOTS.", only="token"),
             Field("namespace", "Namespace", "It must exist. One target is one namespace.", is_required=True),
         ),
         "auth.mode",
@@ -105,6 +107,10 @@ KUBERNETES: Final = (
                   default="600"),
             Field("profile.drain_seconds", "Seconds to drain", "How long the route takes to be obeyed everywhere.",
                   kind="number", default="30"),
+            Field("profile.telemetry.url", "Pods report to", "This product as the pods see it, https://…. Empty: "
+                  "nothing is measured there, and a rollout has nothing to go by."),
+            Field("profile.telemetry.secret", "Secret of the reports", "Its name in the namespace; the ingest token is "
+                  "under the key token."),
             Field("more", "More of the profile, as JSON",
                   'For example {"node_selector": {"pool": "gpu"}}. It is shown to whoever sees the target: no secrets.',
                   kind="json"),
@@ -172,6 +178,13 @@ def field_of(kind: str, pointer: str) -> str:
     if path in known or path in {"name", "environment", "no_traffic_policy", "kind"}:
         return path
     return "more" if path.startswith("profile") and "more" in known else ""
+
+
+def worded(kind: str, pointer: str, detail: str) -> str:
+    """What a fault says, with the label of its field in place of the JSON pointer that the API's callers read."""
+    name = field_of(kind, pointer)
+    label = next((field.label for group in FORMS.get(kind, ()) for field in group.fields if field.name == name), "")
+    return detail.replace(pointer, label, 1) if label and detail.startswith(pointer) else detail
 
 
 def _value(field: Field, text: str) -> Any:

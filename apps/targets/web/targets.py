@@ -99,7 +99,8 @@ def _asked(request: HttpRequest, target: Target) -> HttpResponse:
 
 @declares({"POST": "target.write"})
 def credentials(request: HttpRequest, name: str) -> HttpResponse:
-    """Put other credentials in the place of the stored ones, and ask the target with them. Raises NotFound."""
+    """Put other credentials in the place of the stored ones, and ask the target with them; a field left empty keeps
+    what is stored. Raises NotFound."""
     actor = actor_of_request(request)
     target = target_get(name, actor)
     given = {
@@ -111,7 +112,7 @@ def credentials(request: HttpRequest, name: str) -> HttpResponse:
         messages.error(request, f"{target.name} keeps its credentials: nothing was typed.")
         return redirect("settings:targets")
     try:
-        credentials_replace(actor=actor, target_id=target.pk, credentials=typed)
+        credentials_replace(actor=actor, target_id=target.pk, credentials=typed, keeps_others=True)
     except DomainError as error:
         messages.error(request, f"{target.name} keeps its credentials: {error.detail}")
         return redirect("settings:targets")

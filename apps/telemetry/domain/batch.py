@@ -10,7 +10,7 @@ from apps.kernel.errors import InvalidInput
 from apps.kernel.stats.histogram import ExponentialHistogram
 
 SLOT_SECONDS = 10
-ROUTES = frozenset({"weighted", "forced", "mirrored", "probe"})
+ROUTES = frozenset({"weighted", "forced", "mirrored", "probe", "assigned"})
 COUNTS = ("total", "good", "client_4xx", "model_error", "timeout", "other_5xx")
 MAX_SLOTS = 5_000
 FUTURE_SECONDS = 60

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from apps.kernel.stats.histogram import ExponentialHistogram
 
-MEASURED = ("weighted", "mirrored", "probe")
+MEASURED = ("weighted", "assigned", "mirrored", "probe")
 """The route kinds that say something about a variant's health; forced requests are somebody's experiment."""
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from apps.telemetry.selectors import Point
-from apps.telemetry.web.figure_base import (
+from apps.kernel.figures import (
     Figure,
     Limits,
     Marks,
@@ -26,6 +25,7 @@ from apps.telemetry.web.figure_base import (
     spread_labels,
     stamp,
 )
+from apps.telemetry.selectors import Point
 
 Points = Mapping[str, Sequence[Point]]
 _QUANTILES: Final = ((0.5, "p50", 1.0, 0.65), (0.99, "p99", 1.0, 0.65), (0.95, "p95", 2.4, 1.0))

@@ -16,6 +16,7 @@ from apps.kernel.stats.sequential import (
     boundaries,
     drift_for,
     inflation,
+    latest_boundary,
     operating,
     repeated_interval,
     spent,
@@ -164,3 +165,11 @@ def test_undefined_comparisons_cross_nothing() -> None:
 def test_impossible_plans_are_refused_by_name(times, arguments, names) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=names):
         boundaries(times, **arguments)
+
+
+def test_the_latest_boundary_is_the_last_of_all() -> None:
+    times = [0.11, 0.3, 0.3004, 0.77, 1.2]
+    assert latest_boundary(times) == boundaries(times)[-1]
+    assert latest_boundary(times[:4], sides=1, alpha=0.3) == boundaries(times[:4], sides=1, alpha=0.3)[-1]
+    with pytest.raises(ValueError, match="information"):
+        latest_boundary([])

@@ -220,6 +220,8 @@ def real_cluster(folder: Path, *, gpus: int = 0, nodes: int = 3) -> Iterator[Clu
             "fake-kubelet",
             str(fake_kubelet()),
             *("--kubeconfig", str(folder / "kubeconfig"), "--nodes", str(nodes), "--gpus", str(gpus)),
+            # after an outage a node is Unknown, and tainted, until it tells its whole status again
+            *("--status-interval", "10"),
             *("--start-delay", "0.1", "--ready-delay", "0.2", "--backoff", "1", "--crash-after", "0.3"),
             *("--fail", "0000*=NeverReady", "--fail", "cccc*=CrashLoopBackOff", "--fail", "dddd*=ImagePullBackOff"),
             *("--log-port", str(log_port), "--tls-cert", str(folder / "tls.crt"), "--tls-key", str(folder / "tls.key")),

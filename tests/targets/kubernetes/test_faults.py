@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from kubernetes import client
@@ -12,6 +18,7 @@ from apps.targets.domain.driver import StaleEpoch, TargetUnreachable
 from apps.targets.domain.plan import FULL_BP, Role
 from apps.targets.drivers.kubernetes.driver import KubernetesDriver
 from apps.targets.drivers.kubernetes.settings import settings_from
+from tests.targets.kubernetes.certificates import certificate
 from tests.targets.kubernetes.fake_api import FakeCluster, Fault
 from tests.targets.kubernetes.plans import connection
 from tests.targets.kubernetes.subjects import applied, driver_at, subject_plan
@@ -139,3 +146,41 @@ class TestAFrozenWriter:
         assert ("httproutes", subject.endpoint) not in cluster.objects
         slow.close()
         fast.close()
+
+
+class TestAServerThatIsNotTrusted:
+    def test_is_told_as_unreachable_and_not_as_a_fault_of_ours(self, tmp_path: Path) -> None:
+        certificate(tmp_path)
+        with tls_server(tmp_path) as url:
+
+            def how() -> client.Configuration:
+                found = client.Configuration()
+                found.host, found.retries = url, False
+                return found
+
+            driver = KubernetesDriver(settings_from(connection()), how)
+            with pytest.raises(TargetUnreachable) as unreachable:
+                driver.probe()
+            driver.close()
+        assert "TLS" in unreachable.value.detail
+
+
+@contextmanager
+def tls_server(folder: Path) -> Iterator[str]:
+    """Speaks TLS with the certificate of ``folder``, which nobody trusts by itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def run() -> None:
+            with suppress(OSError):  # the end of the test closes it
+                while True:
+                    line, _ = listening.accept()
+                    with line, suppress(OSError):  # ssl.SSLError is one
+                        context.wrap_socket(line, server_side=True).close()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)

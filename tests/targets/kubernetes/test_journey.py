@@ -225,6 +225,7 @@ def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
     assert [change for change in settled.changes if change.what != "change"] == []
 
 
+@pytest.mark.slow
 def test_the_old_version_stays_while_requests_still_reach_it(
     cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
 ) -> None:

@@ -219,13 +219,21 @@ class Api:
         try:
             return dynamic.request(method, path, serialize=False, _request_timeout=timeout, **params)
         except ApiException as error:
-            if error.status:
-                return answer_of(error.status, error.body, cast("Mapping[str, str] | None", error.headers))
-            return unreachable(self.server, doing, "could not be spoken to safely (TLS); check its certificate and CA")
+            return self._refused(error, doing)
+        except (AttributeError, UnicodeDecodeError) as error:
+            # the client decodes the body of what it is about to raise: a TLS fault has none, a proxy's may be no UTF-8
+            if not isinstance(error.__context__, ApiException):
+                raise
+            return self._refused(error.__context__, doing)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             is_late = isinstance(error, urllib3.exceptions.TimeoutError)
             how = "did not answer in time" if is_late else f"cannot be reached ({type(error).__name__})"
             return unreachable(self.server, doing, how)
+
+    def _refused(self, error: ApiException, doing: str) -> Answer | DriverError:
+        if error.status:
+            return answer_of(error.status, error.body, cast("Mapping[str, str] | None", error.headers))
+        return unreachable(self.server, doing, "could not be spoken to safely (TLS); check its certificate and CA")
 
     def _client(self) -> DynamicClient:
         with self._lock:

@@ -98,6 +98,8 @@ class KubernetesDriver:
         if end is not None:
             facts["credentials_end_at"] = end.isoformat()
         warnings.append("failover_to is not carried out here: a gateway sends no weight elsewhere by itself.")
+        if self.settings.profile.telemetry is None:
+            warnings.append("The pods report to nobody (profile.telemetry): a rollout has no measured traffic to see.")
         return ProbeReport(
             capabilities=self.router.capabilities,
             version=str(version.get("gitVersion") or "unknown"),

@@ -127,6 +127,8 @@ def refuse_stickiness(plan: EndpointPlan, what: str) -> None:
         raise refuse(
             "/route/sticky_header", "not_supported", f"{what} cannot keep a caller on one variant by a header."
         )
+    if plan.route.arms:
+        raise refuse("/route/arms", "not_supported", f"{what} cannot route by an experiment's arm; split by request.")
 
 
 def route_of(period: int, weights_bp: Mapping[str, int], mirror: Mirror | None) -> Route:

@@ -61,6 +61,7 @@ def layout(*, since: int, until: int, y_title: str, tickformat: str = "", suffix
             "range": [stamp(since), stamp(until)],
             "showgrid": False,
             "tickformat": "%H:%M",
+            "tickformatstops": [{"dtickrange": [None, 59_999], "value": "%H:%M:%S"}],
             "nticks": 5,
             "tickangle": 0,
         }

@@ -1,0 +1,88 @@
+"""Measured metrics as JSON: what pages draw and exports carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from apps.experiments.domain.design import Design
+from apps.experiments.domain.measuring import Measured, measure
+from apps.experiments.domain.sums import CellRow
+from apps.experiments.domain.words import ARMS
+from apps.kernel.stats.comparison import Comparisons
+from apps.kernel.stats.difference import probability_above
+from apps.kernel.stats.multiple import benjamini_hochberg
+from apps.kernel.stats.undefined import Undefined
+
+MAX_VALUES = 50
+
+
+def measured_show(found: Measured) -> dict[str, Any]:
+    """One metric. ``difference`` and ``lift`` hold either numbers or ``undefined`` with its clause."""
+    metric = found.metric
+    shown: dict[str, Any] = {
+        "metric": metric.key,
+        "name": metric.label,
+        "kind": metric.kind.value,
+        "higher_is_better": metric.higher_is_better,
+        "quantile": metric.quantile,
+        "threshold_seconds": metric.threshold_seconds,
+        "arms": {arm: {"units": found.units[i], **_arm(found, i)} for i, arm in enumerate(ARMS)},
+        "difference": comparison_show(found.comparison),
+        "lift": comparison_show(found.lift) if found.lift is not None else None,
+        "chance_above": float(probability_above(found.comparison)),
+    }
+    if found.unadjusted is not None:
+        shown["unadjusted"] = comparison_show(found.unadjusted)
+        shown["variance_saved"] = found.reduction
+    return shown
+
+
+def comparison_show(found: Comparisons) -> dict[str, Any]:
+    answer = found.at()
+    if isinstance(answer, Undefined):
+        return {"method": found.method, "undefined": answer.reason.value, "text": answer.text}
+    return {
+        "method": answer.method,
+        "estimate": answer.estimate,
+        "lower": answer.lower,
+        "upper": answer.upper,
+        "standard_error": answer.standard_error,
+        "statistic": answer.statistic,
+        "df": answer.df,
+        "p_value": answer.p_value,
+        "alpha": answer.alpha,
+    }
+
+
+def dimensions_show(
+    design: Design, cells: Sequence[CellRow], periods: Sequence[int], *, as_of: float
+) -> list[dict[str, Any]]:
+    """The primary metric in every value of every dimension, p-values adjusted for how many there are: for exploring,
+    never for a verdict."""
+    metric = design.primary_metric
+    values = sorted({cell.dimension for cell in cells if cell.metric == metric.key and cell.dimension})
+    shown = []
+    for name in design.dimensions:
+        mine = [value for value in values if value.startswith(f"{name}=")][:MAX_VALUES]
+        found = [measure(metric, cells, periods, as_of=as_of, alpha=design.alpha, dimension=value) for value in mine]
+        adjusted: Any = benjamini_hochberg([float(one.comparison.p_value) for one in found]) if found else []
+        shown.append(
+            {
+                "dimension": name,
+                "values": [
+                    {"value": value.partition("=")[2], **measured_show(one), "p_adjusted": float(p)}
+                    for value, one, p in zip(mine, found, adjusted, strict=True)
+                ],
+            }
+        )
+    return shown
+
+
+def _arm(found: Measured, index: int) -> dict[str, Any]:
+    if found.quantiles is not None:
+        return {"value": found.quantiles[index], "standard_error": None}
+    if found.pair is None:
+        return {"value": None, "standard_error": None}
+    arm = found.pair.treatment if index else found.pair.control
+    return {"value": float(arm.value), "standard_error": float(arm.variance) ** 0.5}
