@@ -86,7 +86,7 @@ def calls(models: int) -> Mapping[str, Callable[[], Any]]:
         "version by number": lambda: rows.version_row(name, 7, None),
         "latest version": lambda: rows.version_row_latest(name, None),
         "one model": lambda: rows.model_row(name, None),
-        "ten models by name": lambda: rows.model_rows_after("", "model", 10, None),
+        "ten models by name": lambda: rows.model_marks_after("", "model", 10, None),
         "models LIKE": lambda: search_models(**middle, text=f"name LIKE '{name}%'", order_by=[]),
         "models that changed last": lambda: search_models(**middle, text="", order_by=["last_updated_timestamp DESC"]),
         "versions of a model": lambda: rows.version_rows_of(name, 100, None),

@@ -171,6 +171,12 @@ def roll_back(context: typer.Context, rollout_id: str, reason: Reason = "", outp
 commands.command("rollback", hidden=True)(roll_back)  # both spellings are in use
 
 
+@commands.command("acknowledge")
+def acknowledge(context: typer.Context, rollout_id: str, reason: Reason = "", output: Output = None) -> None:
+    """Say that you know it went back: it leaves the list of those that need somebody, and nothing else changes."""
+    _command(session_of(context, output), rollout_id, "acknowledge", reason, None, None, is_safe=True)
+
+
 @commands.command("retry")
 def retry(
     context: typer.Context,

@@ -113,6 +113,16 @@ def test_a_trusted_job_gets_a_token_that_acts_as_its_service_account(provider: P
     assert (event.actor_kind, event.detail["sha"]) == ("ci", "abc123")
 
 
+def test_a_jobs_token_opens_the_mlflow_protocol_too(provider: Provider) -> None:
+    trust(provider, service(), environments=())
+    token = exchange(provider.sign(JOB)).json()["access_token"]
+    path = "/api/2.0/mlflow/registered-models/create"
+    answer = Client().post(path, {"name": "fraud"}, "application/json", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200, answer.content
+    event = Event.objects.filter(subject_kind="model").latest("seq")
+    assert (event.actor_kind, event.actor_chain[-1]) == ("ci", "ci:acme/fraud run 912")
+
+
 @pytest.mark.parametrize(
     "change",
     [

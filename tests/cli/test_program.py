@@ -107,6 +107,18 @@ def test_commands_carry_what_was_seen_and_a_stale_one_ends_with_7(world: World, 
     assert json.loads(fresh.stdout)["allowed_actions"].count("resume") == 1
 
 
+def test_who_knows_of_what_went_back_says_so_once(world: World, program: Program) -> None:
+    rollout, pilothouse = world.start(), program("alice")
+    done = pilothouse("rollout", "acknowledge", rollout.pk)
+    assert done.returncode == 7
+    assert "only one that was rolled back" in done.stderr
+    move(rollout, "rolled_back")
+    for _ in range(2):
+        done = pilothouse("rollout", "acknowledge", rollout.pk, "--reason", "retraining", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        assert "alice" in json.loads(done.stdout)["acknowledged_by"]
+
+
 def test_what_a_rule_refuses_ends_with_8_and_what_is_wrong_with_2(world: World, program: Program) -> None:
     pilothouse = program("alice")
     broken = pilothouse("rollout", "start", "late-arrival", "2.0.0")

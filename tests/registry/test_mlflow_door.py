@@ -58,6 +58,12 @@ def alice(db: None) -> Caller:
     return Caller("alice")
 
 
+@pytest.mark.parametrize(("network", "status"), [("127.0.0.0/8", 200), ("10.0.0.0/8", 401)])
+def test_a_key_that_is_bound_to_networks_works_from_there_only(alice: Caller, network: str, status: int) -> None:
+    ApiToken.objects.update(networks=[network])
+    assert alice("GET", "registered-models/search")[0] == status
+
+
 @pytest.fixture
 def model(alice: Caller) -> str:
     assert alice("POST", "registered-models/create", {"name": "m"})[0] == 200

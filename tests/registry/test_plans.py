@@ -131,7 +131,7 @@ def test_no_hot_read_walks_through_a_table(many: None, who: str) -> None:
         "latest": lambda: rows.version_row_latest("m0500", teams),
         "model": lambda: rows.model_row("m0500", teams),
         "models": models,
-        "models by name": lambda: rows.model_rows_after("m0300", "model", 100, teams),
+        "models by name": lambda: rows.model_marks_after("m0300", "model", 100, teams),
         "of a model": walk(text="name = 'm0500'"),
         "of a run": walk(text="run_id = 'm050042'"),
         "by tag": walk(text="tags.k = 'v4711'"),

@@ -28,6 +28,7 @@ from apps.audit.services.record import event_record
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
+from apps.kernel.prepared import run_prepared
 
 USE_RESOLUTION = timedelta(minutes=1)
 OVERLAP = timedelta(hours=24)
@@ -196,11 +197,10 @@ _FIND: Final = (  # only names of our own columns are put in
 
 def _found(key_id: str) -> ApiToken | None:
     """The key with its account and, as ``held``, the account's (role, team, environment) rows."""
-    with connection.cursor() as cursor:
-        cursor.execute(_FIND, [key_id])
-        row = cursor.fetchone()
-    if row is None:
+    found = run_prepared(_FIND, [key_id])
+    if not found:
         return None
+    row = found[0]
     count = len(_TOKEN_FIELDS)
     values = dict(zip(_TOKEN_FIELDS, row[:count], strict=True))
     values["roles"] = json.loads(values["roles"])

@@ -14,10 +14,11 @@ from apps.audit.models import Event
 from apps.kernel.actor import Actor
 from apps.kernel.canonical import canonical_json
 from apps.kernel.clock import now
+from apps.kernel.prepared import run_prepared
 
 _APPEND = (
-    "SELECT new_seq, old_hash, new_hash"
-    " FROM audit_append(%s::smallint, %s, %s, %s, %s, %s::jsonb, %s, %s, %s, %s, %s::jsonb, %s, %s)"
+    "SELECT new_seq, old_hash, new_hash FROM audit_append(%s::smallint, %s::timestamptz, %s::text, %s::text, %s::text,"
+    " %s::jsonb, %s::text, %s::text, %s::text, %s::text, %s::jsonb, %s::text, %s::text)"
 )
 
 
@@ -75,8 +76,6 @@ def _append(event: Event) -> None:
         event.request_id,
         body_hash(event),
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_APPEND, values)
-        event.seq, event.prev_hash, event.hash = cursor.fetchone()
+    ((event.seq, event.prev_hash, event.hash),) = run_prepared(_APPEND, values)
     event._state.adding = False
     event._state.db = connection.alias

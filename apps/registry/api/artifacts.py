@@ -56,7 +56,8 @@ def artifacts(request: HttpRequest, place: str = "", **_: str) -> HttpResponseBa
     """Any call. Nothing but an API key opens it, and each method names its action."""
     found = _METHODS.get(request.method or "")
     try:
-        actor = actor_behind(request.headers.get("Authorization", ""), getattr(request, "request_id", ""))
+        said, address = request.headers.get("Authorization", ""), request.META.get("REMOTE_ADDR", "")
+        actor = actor_behind(said, getattr(request, "request_id", ""), address)
         if found is None:
             raise NotFound("endpoint_unknown", f"{request.method} is not answered here.")
         action, handler = found

@@ -91,7 +91,8 @@ class ModelVersion(models.Model):
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=version_id)
-    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="versions")
+    # version_number_once begins with the model: an index of its own would only cost every registration.
+    model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="versions", db_index=False)
     number = models.PositiveIntegerField()
     major = models.PositiveIntegerField(null=True, blank=True)
     minor = models.PositiveIntegerField(null=True, blank=True)

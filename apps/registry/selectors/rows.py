@@ -10,13 +10,14 @@ nothing of a request is in the text. Times are Unix milliseconds. ``teams`` are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
+from apps.kernel.prepared import run_prepared
 from apps.registry.models import ModelVersion
-from apps.registry.selectors.prepared import run_prepared
 
 Row = Mapping[str, Any]
 Teams = Sequence[str] | None
@@ -60,8 +61,8 @@ _AT = f"""{_VERSION} WHERE {_LIVING} AND v.id = (
      WHERE hm.name = %s AND hm.deleted_at IS NULL AND h.name = %s AND h.at <= %s
      ORDER BY h.at DESC, h.id DESC LIMIT 1)"""  # noqa: S608  (constants only)
 _MODEL = f"""
-SELECT m.id, m.name, m.kind, {_MS.format("m.created_at")} AS created, {_MS.format("m.updated_at")} AS updated,
-       m.created_by, m.description,
+SELECT m.id, m.xmin::text AS mark, m.name, m.kind,
+       {_MS.format("m.created_at")} AS created, {_MS.format("m.updated_at")} AS updated, m.created_by, m.description,
        ARRAY(SELECT json_build_object('alias', a.name, 'version', av.number::text)
           FROM registry_alias a JOIN registry_modelversion av ON av.id = a.version_id
          WHERE a.model_id = m.id ORDER BY a.name) AS aliases,
@@ -75,7 +76,8 @@ SELECT m.id, m.name, m.kind, {_MS.format("m.created_at")} AS created, {_MS.forma
 """  # noqa: S608  (constants only)
 _MODEL_BY_NAME = f"{_MODEL} m.name = %s AND {_SEEN}"
 _MODEL_BY_ID = f"{_MODEL} m.id = ANY(%s)"
-_MODELS_AFTER = f"{_MODEL} m.kind = %s AND m.name > %s AND {_SEEN} ORDER BY m.name LIMIT %s"
+_MARKS_AFTER = f"""SELECT m.id, m.name, m.xmin::text FROM registry_model m
+ WHERE m.deleted_at IS NULL AND m.kind = %s AND m.name > %s AND {_SEEN} ORDER BY m.name LIMIT %s"""  # noqa: S608  (constants only)
 
 
 def version_row(model_name: str, number: int, teams: Teams) -> Row | None:
@@ -123,9 +125,18 @@ def model_row(name: str, teams: Teams) -> Row | None:
     return _one(_MODEL_BY_NAME, (name, *_seen(teams)))
 
 
-def model_rows_after(name: str, kind: str, limit: int, teams: Teams) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A model, and what changes whenever anything that its row shows does (migration 0008)."""
+
+    id: str
+    name: str
+    mark: str
+
+
+def model_marks_after(name: str, kind: str, limit: int, teams: Teams) -> list[Mark]:
     """By name, those that stand after ``name`` ("" for the first)."""
-    return _all(_MODELS_AFTER, (kind, name, *_seen(teams), limit))
+    return [Mark(*row) for row in run_prepared(_MARKS_AFTER, (kind, name, *_seen(teams), limit))]
 
 
 def model_rows(ids: Sequence[str]) -> list[Row]:

@@ -95,7 +95,7 @@ def search_models(*, actor: Actor, text: str, order_by: Sequence[str], limit: in
 
 def plain_models(
     *, actor: Actor, text: str, order_by: Sequence[str], limit: int, token: str
-) -> tuple[list[rows.Row], str] | None:
+) -> tuple[list[rows.Mark], str] | None:
     """A page of models by name and the token of the next, when nothing else is asked: the usual search, in one
     statement. None when more is asked. The tokens are those of ``search_models``."""
     clauses = [] if order_by else parse_filter(text, MODEL_ATTRIBUTES)
@@ -104,8 +104,8 @@ def plain_models(
     kind = _kind_asked(clauses[0]) if clauses else ModelKind.MODEL
     digest = _digest(("models", text, list(order_by)))
     after = _opened(token, digest, ["name"])[0] if token else ""
-    found = rows.model_rows_after(after, kind.value, limit + 1, readable_teams(actor))
-    return found[:limit], _token(digest, [found[limit - 1]["name"]]) if len(found) > limit else ""
+    found = rows.model_marks_after(after, kind.value, limit + 1, readable_teams(actor))
+    return found[:limit], _token(digest, [found[limit - 1].name]) if len(found) > limit else ""
 
 
 def search_versions(

@@ -8,9 +8,9 @@ from functools import lru_cache
 from django.db import connection
 
 from apps.kernel.actor import Actor
+from apps.kernel.prepared import run_prepared
 from apps.registry.models import Model, ModelVersion
 from apps.registry.selectors import readable_teams
-from apps.registry.selectors.prepared import run_prepared
 from apps.registry.services.locks import model_checked
 
 

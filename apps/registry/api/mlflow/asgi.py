@@ -63,7 +63,9 @@ class MlflowApp:
             return fault_answer("INVALID_PARAMETER_VALUE", f"A request has at most {MAX_BODY:,} bytes.")
         if self._waiting >= QUEUE:
             return fault_answer("TEMPORARILY_UNAVAILABLE", "Too many calls wait already; try again.")
-        call = Call(scope["method"], scope["path"], scope.get("query_string", b""), body, authorization, request_id)
+        address = (scope.get("client") or ("",))[0]
+        query = scope.get("query_string", b"")
+        call = Call(scope["method"], scope["path"], query, body, authorization, request_id, address)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _on_thread, call)

@@ -73,6 +73,7 @@ class Call:
     body: bytes
     authorization: str
     request_id: str
+    address: str = ""
 
 
 def is_mlflow(path: str) -> bool:
@@ -103,7 +104,7 @@ def _answered(call: Call) -> tuple[int, bytes]:
     name = match.group("call").strip("/") if match else ""
     hook = _WEBHOOK.fullmatch(name)
     found = CALLS.get((call.method, f"webhooks/{{id}}{hook.group('rest') or ''}" if hook else name))
-    actor = actor_behind(call.authorization, call.request_id)
+    actor = actor_behind(call.authorization, call.request_id, call.address)
     if found is None:
         return fault_answer("ENDPOINT_NOT_FOUND", f"There is no {call.method} {call.path} here.")
     action, handler = found

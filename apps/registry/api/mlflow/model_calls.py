@@ -8,6 +8,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput, NotFound
 from apps.registry.api.mlflow.asked import Asked
 from apps.registry.api.mlflow.shapes import model_shape, version_shape
+from apps.registry.api.mlflow.shown import models_shown
 from apps.registry.domain.names import alias_at, check_alias, version_line
 from apps.registry.selectors import readable_teams, rows
 from apps.registry.selectors.search import plain_models, search_models
@@ -53,11 +54,13 @@ def search(actor: Actor, asked: Asked) -> Answer:
         "token": asked.text("page_token", ""),
     }
     plain = plain_models(**asking)
-    if plain is None:
+    if plain is not None:
+        marks, following = plain
+        answer: Answer = {"registered_models": models_shown(marks)}
+    else:
         page = search_models(**asking)
-        plain = rows.model_rows(page.ids), page.next_token
-    found, following = plain
-    answer: Answer = {"registered_models": [model_shape(row) for row in found]}
+        following = page.next_token
+        answer = {"registered_models": [model_shape(row) for row in rows.model_rows(page.ids)]}
     return {**answer, "next_page_token": following} if following else answer
 
 

@@ -26,6 +26,7 @@ def mlflow(request: HttpRequest, **_: str) -> HttpResponse:
                 body=body,
                 authorization=request.headers.get("Authorization", ""),
                 request_id=getattr(request, "request_id", ""),
+                address=request.META.get("REMOTE_ADDR", ""),
             )
         )
     response = HttpResponse(content, status=status, content_type="application/json")

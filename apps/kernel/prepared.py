@@ -12,7 +12,7 @@ _NEVER_BY_ITSELF: Final = 2**31 - 1
 
 
 def run_prepared(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The rows; every value is bound on the server. Raises Django's database errors.
+    """The rows of a statement that gives some; every value is bound on the server. Raises Django's database errors.
 
     Django switches preparing off for its connections (``prepare_threshold`` None), and then ``prepare=True`` silently
     does nothing. A threshold that no statement reaches leaves Django's own statements alone.
@@ -23,4 +23,4 @@ def run_prepared(sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         raw.prepare_threshold = _NEVER_BY_ITSELF
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(sql, values, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall()
