@@ -27,7 +27,7 @@ from apps.kernel.stats.means import welch
 from apps.kernel.stats.moments import Moments
 from apps.kernel.stats.multiple import benjamini_hochberg
 from apps.kernel.stats.periods import combine_periods
-from apps.kernel.stats.sequential import latest_boundary, repeated_interval
+from apps.kernel.stats.sequential import latest_boundaries, repeated_intervals
 from apps.kernel.stats.srm import chi_square_p, log_bayes_factor
 
 EXPERIMENTS, METRICS, PERIODS, LOOKS, ROUNDS = 1000, 10, 3, 14, 5
@@ -54,22 +54,22 @@ def histories(random: np.random.Generator) -> list[list[float]]:
 def ours(control: Moments, treatment: Moments, looks: list[list[float]], units: Any, weights: Any) -> dict[str, Any]:
     """A readout of everything."""
     result = difference(combine_periods(independent(mean_of(control), mean_of(treatment))))
-    for row, times in enumerate(looks):
-        repeated_interval(primary_of(result, row), latest_boundary(times))
+    bounds = repeated_intervals(primaries_of(result), latest_boundaries(looks))
     total = (control.n + treatment.n).sum(-1)
     always = confidence_sequence(result, total, PLANNED)
     return {
         "p": result.p_value,
         "q": benjamini_hochberg(result.p_value),
+        "bounds": bounds,
         "always": always,
         "srm": (chi_square_p(units, weights), log_bayes_factor(units, weights)),
     }
 
 
-def primary_of(result: Any, row: int) -> Any:
-    """The comparison of one experiment's primary metric."""
+def primaries_of(result: Any) -> Any:
+    """The comparison of each experiment's primary metric."""
     names = ("estimate", "standard_error", "statistic", "df", "p_value", "lower", "upper", "undefined")
-    return replace(result, **{name: getattr(result, name)[row, 0] for name in names})
+    return replace(result, **{name: getattr(result, name)[:, 0] for name in names})
 
 
 def scipy_loop(control: Moments, treatment: Moments, units: Any, weights: Any) -> Any:
@@ -132,8 +132,7 @@ def main() -> None:
     agreement = 0.0
     for _ in range(ROUNDS):
         looks = histories(random)
-        for times in looks:  # what earlier readouts of the same worker have computed; today's look is new
-            latest_boundary(times[:-1])
+        latest_boundaries([times[:-1] for times in looks])  # earlier readouts of this worker; today's look is new
         _, seconds = cpu_of(lambda looks=looks: ours(control, treatment, looks, units, weights))
         mine.append(seconds)
         results, peer_seconds = gbstats(*whole)

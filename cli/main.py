@@ -10,6 +10,7 @@ import typer
 
 from cli import (
     admin,
+    alerts,
     audit,
     experiment,
     image,
@@ -19,6 +20,7 @@ from cli import (
     registry_changes,
     rollout,
     sequence,
+    slo,
     webhooks,
 )
 from cli.client import Client, read_token
@@ -40,6 +42,7 @@ cli.add_typer(sequence.commands, name="sequence", help="One version to several e
 cli.add_typer(sequence.commands, name="sequences", hidden=True)
 cli.add_typer(experiment.commands, name="experiment", help="Plan, start and decide experiments.")
 cli.add_typer(experiment.commands, name="experiments", hidden=True)
+cli.add_typer(slo.commands, name="slo", help="What endpoints promise, and how their budgets stand.")
 cli.add_typer(registry_changes.models, name="models")
 cli.add_typer(registry_changes.models, name="model", hidden=True)
 cli.add_typer(registry_changes.versions, name="versions", help="Model versions: look, compare, register, tag, delete.")
@@ -49,6 +52,8 @@ cli.add_typer(places.endpoints, name="endpoints")
 cli.add_typer(places.targets, name="targets")
 cli.add_typer(places.freezes, name="freezes")
 cli.add_typer(keys.tokens, name="tokens")
+cli.add_typer(alerts.commands, name="alerts", help="What is wrong: list, take on, silence, close, wait.")
+cli.add_typer(alerts.commands, name="alert", hidden=True)
 cli.add_typer(webhooks.commands, name="webhook")
 cli.add_typer(webhooks.commands, name="webhooks", hidden=True)
 cli.add_typer(audit.commands, name="audit", help="The audit log: check an export offline, fetch one, look.")

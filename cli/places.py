@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,6 +132,45 @@ def target_create(
     say_dry(dry_run)
 
 
+@targets.command("change")
+def target_change(
+    context: typer.Context,
+    target: str,
+    environment: Environment = None,
+    connection_file: Annotated[
+        Path | None, typer.Option(help="A JSON file with the whole connection, as `show -o json` has it.")
+    ] = None,
+    credentials_file: Annotated[
+        Path | None, typer.Option(help="A JSON file with those to replace; null forgets one.")
+    ] = None,
+    quiet: Annotated[str | None, typer.Option("--no-traffic-policy", help="hold, probe or skip.")] = None,
+    expected_revision: Annotated[
+        int | None, typer.Option(help="The revision you decided on; the newest where it is missing.")
+    ] = None,
+    even_if_silent: Annotated[bool, typer.Option(help="Store it although the target does not answer.")] = False,
+    dry_run: DryRun = False,
+    output: Output = None,
+) -> None:
+    """Change a connected target; it is asked with the new settings first, and what changes is shown."""
+    session = session_of(context, output)
+    named = {"environment": environment, "no_traffic_policy": quiet}
+    body: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    files = {"connection": connection_file, "credentials": credentials_file}
+    body |= {name: read_json(path) for name, path in files.items() if path is not None}
+    if not body:
+        raise CliError(Exit.USAGE, "Say what is to change: --environment, --connection-file, --credentials-file, …")
+    planned = session.client.post("targets", target, "change", body=body)
+    if dry_run:
+        session.show(planned, lambda: _show_change(planned))
+        say_dry(dry_run)
+        return
+    seen = planned["revision"] if expected_revision is None else expected_revision
+    body |= {"even_if_silent": True} if even_if_silent else {}
+    found = session.client.patch("targets", target, body=body, headers={"If-Match": f'"{seen}"'})
+    session.show(found, lambda: _show_change(planned))
+    say(f"{target} is at revision {found['revision']}.")
+
+
 @targets.command("probe")
 def target_probe(context: typer.Context, target: str, output: Output = None) -> None:
     """Ask a target now what it can do; exit code 1 when it does not answer."""
@@ -225,6 +265,18 @@ def _show_target(found: dict[str, Any]) -> None:
     names = ("name", "kind", "environment", "version", "gateway_url", "no_traffic_policy", "warnings", "probed_at")
     can = [f"{name} {value}" for name, value in found["capabilities"].items() if value]
     show_facts({**{name: found[name] for name in names}, "can": can, "answers": _answers(found)})
+
+
+def _show_change(found: dict[str, Any]) -> None:
+    rows = [(one["path"], _value(one["before"]), _value(one["after"])) for one in found["differences"]]
+    rows += [(f"credentials.{name}", "stored", "replaced") for name in found["credentials_replaced"]]
+    rows += [(f"credentials.{name}", "stored", "forgotten") for name in found["credentials_forgotten"]]
+    show_rows(("field", "before", "after"), rows)
+    show_facts({"answers": found["probe_error"] or f"yes, version {found['version']}", "warnings": found["warnings"]})
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _scope(one: dict[str, Any]) -> str:

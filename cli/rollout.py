@@ -14,16 +14,19 @@ from cli.session import Session, session_of
 from cli.watch import rollout_watch
 
 commands = typer.Typer(no_args_is_help=True)
-Strategy = Annotated[str, typer.Option(help="canary, blue_green, shadow or recreate.")]
+Strategy = Annotated[str, typer.Option(help="canary, blue_green, shadow, recreate or ab (its experiment by -f).")]
 Profile = Annotated[str, typer.Option(help="standard, or fast for trying out.")]
 PlanFile = Annotated[
-    Path | None, typer.Option("-f", "--file", help="A JSON file with steps and guardrails of your own.")
+    Path | None, typer.Option("-f", "--file", help="A JSON file with steps, guardrails or the experiment of your own.")
 ]
 Note = Annotated[str, typer.Option(help="Why; stays with the rollout.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait; the rollout itself goes on.", min=0)]
 KeepWaiting = Annotated[bool, typer.Option("--keep-waiting", help="Do not end when a person has to go on.")]
 Approval = Annotated[
     int | None, typer.Option(min=1, help="So many people must approve before 100 %; never who starts it.")
+]
+KeepWarm = Annotated[
+    int | None, typer.Option(min=0, help="Seconds that the old version stays up after the promotion, without traffic.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; stays in the log.")]
 Revision = Annotated[int | None, typer.Option(help="The revision you decided on; the newest where it is missing.")]
@@ -41,12 +44,13 @@ def plan(
     profile: Profile = "standard",
     file: PlanFile = None,
     approval: Approval = None,
+    keep_warm: KeepWarm = None,
     note: Note = "",
     output: Output = None,
 ) -> None:
     """Show what a rollout would do and what is in its way; changes nothing."""
     session = session_of(context, output)
-    body = _body(endpoint, version, strategy, profile, file, note, approval)
+    body = _body(endpoint, version, strategy, profile, file, note, approval) | _warm(keep_warm)
     found = session.client.post("rollouts", body=body, dry_run=True)
     session.show(found, lambda: _show_plan(found))
     if not found["is_startable"]:
@@ -62,6 +66,7 @@ def start(
     profile: Profile = "standard",
     file: PlanFile = None,
     approval: Approval = None,
+    keep_warm: KeepWarm = None,
     note: Note = "",
     plan_hash: Annotated[str | None, typer.Option(help="Start exactly this plan, or nothing (exit code 7).")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
@@ -72,7 +77,7 @@ def start(
 ) -> None:
     """Start a rollout; with --wait the exit code says how it ended."""
     session = session_of(context, output)
-    body = _body(endpoint, version, strategy, profile, file, note, approval)
+    body = _body(endpoint, version, strategy, profile, file, note, approval) | _warm(keep_warm)
     if plan_hash is not None:
         body["expected_plan_hash"] = plan_hash
     found = session.client.post("rollouts", body=body, key=idempotency_key)
@@ -199,11 +204,15 @@ def _body(
     if file is not None:
         own = read_json(file)
         if not isinstance(own, dict):
-            raise CliError(Exit.USAGE, f"{file} must hold a JSON object with steps, guardrails or both.")
+            raise CliError(Exit.USAGE, f"{file} must hold a JSON object with steps, guardrails or an experiment.")
         body |= own
     if approval is not None:
         body["approval"] = {"quorum": approval}
     return body
+
+
+def _warm(seconds: int | None) -> dict[str, Any]:
+    return {} if seconds is None else {"keep_warm_seconds": seconds}
 
 
 def _command(
@@ -247,6 +256,7 @@ def _show_rollout(found: dict[str, Any]) -> None:
             "step": f"{found['step'] + 1} of {found['step_count']}",
             "candidate": f"{share['percent']:g} %",
             "reason": found["reason"],
+            **({"experiment": experiment.rsplit("/", 1)[-1]} if (experiment := found["links"]["experiment"]) else {}),
             "findings": [f"{item['verdict']}: {item['reason']}" for item in found["findings"]],
             "possible": found["allowed_actions"],
             "revision": found["revision"],
@@ -267,10 +277,19 @@ def _show_plan(found: dict[str, Any]) -> None:
         ("step", "what", "requests", "time"),
         [(one["index"] + 1, one["sentence"], one["requests_needed"], _seconds(one)) for one in found["forecast"]],
     )
+    for one in found["forecast"]:
+        if one["sizing"]:
+            typer.echo(f"step {one['index'] + 1}: {_sizing(one['sizing'])}")
     for gate in found["plan"]["guardrails"]:
         typer.echo(f"guardrail: {_gate(gate)}")
     for check in found["checks"]:
         typer.echo(f"{check['level']}: {check['detail']}")
+
+
+def _sizing(sized: dict[str, Any]) -> str:
+    days = "" if sized["days"] is None else f", {sized['days']} days"
+    units, power = f"{sized['planned_total']:,} {sized['unit']}s", f"{sized['power_at_plan'] * 100:.0f} %"
+    return f"{units} over both arms{days}; power {power} for {sized['effect']:+.4g}"
 
 
 def _seconds(step: dict[str, Any]) -> str:

@@ -21,7 +21,10 @@ Waves = Annotated[
     list[str], typer.Option("--wave", "-w", help="Endpoints of one wave, separated by commas; once per wave.")
 ]
 Bake = Annotated[str, typer.Option(help='Seconds between two waves, or "person": until one continues.')]
-OnFailure = Annotated[str, typer.Option(help="stop, or roll-back: what is through goes back too.")]
+OnFailure = Annotated[
+    str, typer.Option(help="stop; roll-back: what is through goes back too; roll-back-wave: of it that wave only.")
+]
+ApproveOnce = Annotated[bool, typer.Option("--approve-once", help="One approval for the whole sequence.")]
 AtATime = Annotated[int | None, typer.Option("--max-concurrent", min=1, help="So many endpoints of a wave at a time.")]
 
 
@@ -37,11 +40,14 @@ def plan(
     profile: Profile = "standard",
     file: PlanFile = None,
     approval: Approval = None,
+    approve_once: ApproveOnce = False,
     output: Output = None,
 ) -> None:
     """Plan and check every member; changes nothing."""
     session = session_of(context, output)
-    body = _body(version, wave, bake, on_failure, max_concurrent, strategy, profile) | _own(file, approval)
+    body = _body(version, wave, bake, on_failure, max_concurrent, strategy, profile) | _own(
+        file, approval, approve_once
+    )
     found = session.client.post("rollout-sequences", body=body, dry_run=True)
     session.show(found, lambda: _show_plan(found))
     if not found["is_startable"]:
@@ -60,6 +66,7 @@ def start(
     profile: Profile = "standard",
     file: PlanFile = None,
     approval: Approval = None,
+    approve_once: ApproveOnce = False,
     note: Note = "",
     plan_hash: Annotated[str | None, typer.Option(help="Start exactly this plan, or nothing (exit code 7).")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
@@ -70,7 +77,9 @@ def start(
 ) -> None:
     """Start a sequence; with --wait the exit code says how it ended."""
     session = session_of(context, output)
-    body = _body(version, wave, bake, on_failure, max_concurrent, strategy, profile) | _own(file, approval)
+    body = _body(version, wave, bake, on_failure, max_concurrent, strategy, profile) | _own(
+        file, approval, approve_once
+    )
     body |= {"note": note} if note else {}
     body |= {"expected_plan_hash": plan_hash} if plan_hash is not None else {}
     found = session.client.post("rollout-sequences", body=body, key=idempotency_key)
@@ -184,9 +193,9 @@ def _seconds(bake: str) -> int | None:
     return int(bake)
 
 
-def _own(file: Any, approval: int | None) -> dict[str, Any]:
+def _own(file: Any, approval: int | None, approve_once: bool) -> dict[str, Any]:
     """Steps and guardrails of one's own, and people to approve."""
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {"approve_once": True} if approve_once else {}
     if file is not None:
         read = read_json(file)
         if not isinstance(read, dict):

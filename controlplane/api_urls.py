@@ -103,6 +103,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.registry.api.urls")),
     path("", include("apps.targets.api.urls")),
     path("", include("apps.telemetry.api.urls")),
+    path("", include("apps.slo.api.urls")),
     path("", include("apps.experiments.api.urls")),
     path("", include("apps.rollouts.api.urls")),
     re_path(r"", UnknownView.as_view()),

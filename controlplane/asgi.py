@@ -31,5 +31,7 @@ _routed = ProtocolTypeRouter(
     }
 )
 
-_limited = LimitApp(IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN))
+_limited = LimitApp(
+    IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN, names=settings.PILOTHOUSE_OTLP_NAMES)
+)
 application = HttpsApp(_limited) if settings.SESSION_COOKIE_SECURE else _limited

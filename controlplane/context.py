@@ -35,6 +35,7 @@ ROOMS = (
     Room("registry:models", "Models", "models", ("/models/",), "m", "model.read"),
     Room("experiments:list", "Experiments", "experiments", ("/experiments/",), "e", "experiment.read"),
     Room("reviews:list", "Reviews", "reviews", ("/reviews/",), "v", "review.read"),
+    Room("incidents:list", "Alerts", "alerts", ("/alerts/",), "l", "alert.read"),
     Room("audit:log", "Audit", "audit", ("/audit/",), "a", "audit.read"),
     Room(
         "settings:targets", "Settings", "settings",
@@ -48,6 +49,7 @@ SETTINGS = (
     ("accounts:people", "People", "/people/", "member.read"),
     ("accounts:teams", "Teams", "/teams/", "member.read"),
     ("accounts:trusts", "CI trusts", "/trusts/", "member.read"),
+    ("alerting:list", "Alerting", "/settings/alerting/", "alert.route"),
     ("alerts:list", "Webhooks", "/settings/webhooks/", "webhook.write"),
     ("accounts:explain", "What may X do?", "/access/", "member.read"),
 )

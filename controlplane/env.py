@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from apps.telemetry.domain.levels import Retention, parse_retention
+from apps.telemetry.domain.otlp import Names
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +57,11 @@ class Env:
     outbound_allow: tuple[str, ...]
     limits: str
     key_max_days: int
+    alert_remind_minutes: int
+    alert_reopen_minutes: int
+    telemetry_keep: Retention
+    inference_log: str
+    otlp_names: Names
     oidc: Oidc | None
 
 
@@ -108,6 +117,31 @@ def _days(source: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
+def _minutes(source: Mapping[str, str], name: str, default: int) -> int:
+    value = source.get(name, str(default))
+    if not (value.isascii() and value.isdigit()) or not 0 < int(value) <= 1440:
+        raise EnvironmentFault(f"{name} is {value!r}; say a number of minutes from 1 to 1440.")
+    return int(value)
+
+
+def _otlp_names(source: Mapping[str, str], name: str) -> Names:
+    """JSON: ``{"variant": ["model.version"]}``; what is not named keeps its default."""
+    try:
+        given = json.loads(source.get(name, "") or "{}")
+        if isinstance(given, dict) and all(isinstance(value, list) for value in given.values()):
+            return Names.read(given)
+    except ValueError as error:
+        raise EnvironmentFault(f"{name}: {error}.") from error
+    raise EnvironmentFault(f'{name} is JSON, an object of lists: {{"variant": ["model.version"]}}.')
+
+
+def _retention(source: Mapping[str, str], name: str) -> Retention:
+    try:
+        return parse_retention(source.get(name, ""))
+    except ValueError as error:
+        raise EnvironmentFault(f"{name}: {error}.") from error
+
+
 def _oidc(source: Mapping[str, str]) -> Oidc | None:
     """The identity provider, when one is named: issuer, client id and secret belong together."""
     issuer = source.get("PILOTHOUSE_OIDC_ISSUER", "").rstrip("/")
@@ -156,6 +190,11 @@ def read_env(source: Mapping[str, str] = os.environ) -> Env:
         outbound_allow=_list(source.get("PILOTHOUSE_OUTBOUND_ALLOW", "")),
         limits=source.get("PILOTHOUSE_LIMITS", ""),
         key_max_days=_days(source, "PILOTHOUSE_KEY_MAX_DAYS", 90),
+        alert_remind_minutes=_minutes(source, "PILOTHOUSE_ALERT_REMIND_MINUTES", 30),
+        alert_reopen_minutes=_minutes(source, "PILOTHOUSE_ALERT_REOPEN_MINUTES", 15),
+        telemetry_keep=_retention(source, "PILOTHOUSE_TELEMETRY_KEEP"),
+        inference_log=source.get("PILOTHOUSE_INFERENCE_LOG", ""),
+        otlp_names=_otlp_names(source, "PILOTHOUSE_OTLP_NAMES"),
         oidc=_oidc(source),
     )
 

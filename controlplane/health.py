@@ -16,6 +16,7 @@ from apps.accounts.web_access import declares
 from apps.kernel import selectors as kernel
 from apps.rollouts import selectors as rollouts
 from apps.targets import selectors as targets
+from apps.telemetry.ingest.exported import ingest_metrics
 
 TIMEOUT_SECONDS = 2
 
@@ -55,7 +56,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         plan = targets.plan_of(endpoint)
         for key, weight in (plan.route.weights_bp if plan else {}).items():
             weights.labels(endpoint.name, key).set(weight / 10_000)
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(registry) + ingest_metrics().encode(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _database() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,10 @@ from django.views.decorators.http import conditional_page
 
 from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
+from apps.alerts.domain.incidents import IncidentState
+from apps.alerts.models import Incident
+from apps.alerts.selectors import WORST_FIRST, incident_list
+from apps.alerts.web.said import row_of
 from apps.kernel.actor import Actor
 from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
@@ -21,6 +27,8 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged, sequence_list
 from apps.rollouts.web.measures import Measured, measure_many
 from apps.rollouts.web.offers import offers_of
+from apps.slo.selectors import BurnShown, burns_of_many
+from apps.slo.web.said import burn_row
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
 from apps.targets.services.scope import why_not_at
@@ -32,6 +40,7 @@ WAITS = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
 SEQUENCE_WAITS = (SequencePhase.STOPPED, SequencePhase.WAITING, SequencePhase.PAUSED)
 MAX_WENT_BACK = 20
 MAX_ENDPOINTS = 200
+_SEVERITIES = {"page": 0, "ticket": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,26 @@ class Line:
     health: Health
     measured: Measured | None
     rollout: Rollout | None
+    burn: BurnShown | None = None
+    """Of its objectives with a budget the one that stands worst."""
+    alerts: Sequence[Incident] = ()
+
+    @property
+    def rank(self) -> tuple[int, int, float, str]:
+        """Worst first: what callers meet now, who is paged, then whose budget goes first."""
+        worst = min((_SEVERITIES.get(one.severity, 2) for one in self.alerts), default=3)
+        left = 1.0 if self.burn is None or self.burn.remaining is None else self.burn.remaining
+        return self.health.rank, worst, left, self.endpoint.name
+
+    @property
+    def budget(self) -> dict[str, Any] | None:
+        """What is left of it, and until when, in words."""
+        return burn_row(self.burn) if self.burn else None
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """Its worst alerts, in words."""
+        return [row_of(one) for one in self.alerts[:2]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +106,7 @@ def fleet_rows(request: HttpRequest) -> HttpResponse:
     models = {model.name: list(model.versions.all()) for model in model_list(actor=actor, names=names)}
     needs = [*_reviews(request), *_needs(actor, lines)]
     context: dict[str, Any] = {
-        "lines": sorted(lines, key=lambda line: (line.health.rank, line.endpoint.name)),
+        "lines": sorted(lines, key=lambda line: line.rank),
         "needs": needs,
         "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
         "offers": offers_of(actor, idle, models)[:12],
@@ -113,15 +142,28 @@ def _lines(actor: Actor) -> list[Line]:
             moving[rollout.endpoint_id] = rollout
     plans = {endpoint.name: plan for endpoint in endpoints if (plan := plan_of(endpoint)) is not None and plan.variants}
     measured = measure_many(plans)
+    names = [endpoint.name for endpoint in endpoints]
+    burns, alerts = burns_of_many(names), _alerts(actor, names)
     return [
         Line(
             endpoint,
             health_of(endpoint, plans.get(endpoint.name), observed_of(endpoint)),
             measured.get(endpoint.name),
             moving.get(endpoint.pk),
+            next((burn for burn in burns.get(endpoint.name, ()) if burn.remaining is not None), None),
+            alerts.get(endpoint.name, ()),
         )
         for endpoint in endpoints
     ]
+
+
+def _alerts(actor: Actor, names: list[str]) -> dict[str, list[Incident]]:
+    """The open alerts of these endpoints that ``actor`` may see, worst first."""
+    found: dict[str, list[Incident]] = defaultdict(list)
+    rows = incident_list(actor).filter(subject_type="endpoint", subject_name__in=names)
+    for row in rows.exclude(state=IncidentState.RESOLVED).order_by(*WORST_FIRST):
+        found[row.subject_name].append(row)
+    return found
 
 
 def _needs(actor: Actor, lines: list[Line]) -> list[Need]:

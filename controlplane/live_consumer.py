@@ -40,6 +40,9 @@ ACTION_OF: Final = {
     "sequence": "rollout.read",
     "model": "model.read",
     "review": "review.read",
+    "alert": "alert.read",
+    "alerts": "alert.read",
+    "slo": "objective.read",
 }
 # Where an object is (team id, environment or None), by kind; None says that there is no such object. A kind without an
 # entry is asked coarsely. Called with a database connection, in a thread.

@@ -1,4 +1,4 @@
-"""Ctrl-K: pages, endpoints, models and rollouts by name, as one fragment."""
+"""Ctrl-K: pages, endpoints, models, rollouts and sequences by name, as one fragment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.actor import Actor
 from apps.registry.selectors import models_named, versions_named
-from apps.rollouts.selectors import rollout_list
+from apps.rollouts.selectors import rollout_list, sequence_list
 from apps.targets.selectors import endpoint_list
 from controlplane.context import ROOMS, SETTINGS
 
@@ -24,6 +24,8 @@ LONGEST = 80
 PAGES = (
     *((room.word, room.name, room.needs) for room in ROOMS if room.word != "Settings"),
     ("New rollout", "rollouts:new", "rollout.plan"),
+    ("Sequences: one version to several endpoints in waves", "rollouts:sequences", "rollout.read"),
+    ("New sequence: several endpoints, wave after wave", "rollouts:sequence_new", "rollout.plan"),
     *((word, name, needs) for name, word, _, needs in SETTINGS),
     ("Account and API keys", "accounts:account", SIGNED_IN),
     ("Second factors and passkeys", "mfa_index", SIGNED_IN),
@@ -52,6 +54,7 @@ def found(request: HttpRequest) -> HttpResponse:
         ("Endpoints", _endpoints(actor, words)),
         ("Models", _models(actor, words)),
         ("Rollouts", _rollouts(actor, words)),
+        ("Sequences", _sequences(actor, words)),
         ("Pages", _pages(request, words)),
     ]
     context = {"groups": [(name, hits) for name, hits in groups if hits], "q": " ".join(words)}
@@ -117,6 +120,29 @@ def _rollouts(actor: Actor, words: list[str]) -> list[Hit]:
             f"over {row.stable_version.semver}",
             reverse("rollouts:detail", args=[row.pk]),
             row.phase,
+        )
+        for row in rows[:MOST]
+    ]
+
+
+def _sequences(actor: Actor, words: list[str]) -> list[Hit]:
+    """Only where a word asks for them: by version, model, phase, id, or the word itself."""
+    if not words:
+        return []
+    rows = sequence_list(actor)
+    for word in words:
+        if not "sequences".startswith(word):
+            rows = rows.filter(
+                _version_begins(word)
+                | Q(candidate_version__model__name__icontains=word)
+                | Q(phase__icontains=word.replace(" ", "_"))
+                | Q(pk__iexact=word)
+            )
+    return [
+        Hit(
+            f"{row.candidate_version.model.name} {row.candidate_version.semver} in {len(row.plan['waves'])} waves",
+            f"sequence, {row.phase.replace('_', ' ')}",
+            reverse("rollouts:sequence", args=[row.pk]),
         )
         for row in rows[:MOST]
     ]

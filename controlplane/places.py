@@ -8,6 +8,7 @@ from typing import Final
 
 from django.db.models import Q
 
+from apps.alerts.models import Incident
 from apps.alerts.services.places import EndpointHealth
 from apps.registry.models import Model, ModelVersion
 from apps.reviews.models import Review
@@ -56,6 +57,12 @@ def review_place(identity: str) -> Where | None:
     return (found[0] or "*", found[1] or "*") if found else None
 
 
+def alert_place(identity: str) -> Where | None:
+    """Its own; one without a team is the whole house's, which only a role everywhere reaches."""
+    found = Incident.objects.filter(pk=identity).values_list("team_id", "environment").first()
+    return (found[0] or "*", found[1] or None) if found else None
+
+
 PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
     "endpoint": endpoint_place,
     "rollout": rollout_place,
@@ -63,8 +70,12 @@ PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
     "model": model_place,
     "version": version_place,
     "review": review_place,
+    "alert": alert_place,
 }
-CHANNELS: Final = {kind: PLACES[kind] for kind in ("endpoint", "rollout", "sequence", "model", "review")}
+CHANNELS: Final = {
+    **{kind: PLACES[kind] for kind in ("endpoint", "rollout", "sequence", "model", "review", "alert")},
+    "slo": endpoint_place,
+}
 
 
 def endpoint_healths() -> Iterator[EndpointHealth]:

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.targets",
     "apps.telemetry",
+    "apps.slo",
     "apps.experiments",
     "apps.rollouts",
 ]
@@ -148,7 +149,13 @@ SPECTACULAR_SETTINGS = {
         "AskedEnvironmentEnum": "apps.accounts.api.explain.ASKED_PLACES",
         "AccountKindEnum": "apps.accounts.api.shapes.ACCOUNT_KINDS",
         "ActorKindEnum": "apps.accounts.api.shapes.ACTOR_KINDS",
+        "ObjectiveKindEnum": "apps.slo.api.bodies.KINDS",
+        "ObjectiveScopeEnum": "apps.slo.api.bodies.SCOPES",
+        "PolicyProfileEnum": "apps.slo.api.bodies.PROFILES",
+        "ProfileEnum": "apps.rollouts.api.bodies.PROFILES",
         "OnExpiryEnum": "apps.rollouts.api.bodies.THEN",
+        "SwitchEnum": "apps.alerts.api.channel_shapes.SWITCH",
+        "ChannelKindEnum": "apps.alerts.api.channel_shapes.KINDS",
         "PhaseEnum": "apps.rollouts.api.shapes.PHASES",
         "SequencePhaseEnum": "apps.rollouts.api.sequence_shapes.SEQUENCE_PHASES",
         "AccessChangeEnum": "apps.accounts.api.explain.CHANGES",
@@ -200,6 +207,11 @@ PILOTHOUSE_ARTIFACT_SOURCES = ENV.artifact_sources
 PILOTHOUSE_OUTBOUND_ALLOW = ENV.outbound_allow
 PILOTHOUSE_LIMITS = ENV.limits
 PILOTHOUSE_KEY_MAX_DAYS = ENV.key_max_days
+PILOTHOUSE_ALERT_REMIND_SECONDS = 60 * ENV.alert_remind_minutes
+PILOTHOUSE_ALERT_REOPEN_SECONDS = 60 * ENV.alert_reopen_minutes
+PILOTHOUSE_TELEMETRY_KEEP = ENV.telemetry_keep
+PILOTHOUSE_INFERENCE_LOG = ENV.inference_log
+PILOTHOUSE_OTLP_NAMES = ENV.otlp_names
 PILOTHOUSE_OIDC_NAME = ENV.oidc.name if ENV.oidc else ""
 PILOTHOUSE_SESSION_IDLE_SECONDS = 30 * 60
 PILOTHOUSE_STEP_UP_SECONDS = 300

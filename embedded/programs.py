@@ -36,17 +36,23 @@ def agent(settings: Settings) -> Program:
 
 
 def control_plane(settings: Settings) -> tuple[Program, ...]:
-    """Web, worker, beat, observer: they need a migrated database and no particular order among themselves."""
+    """Web, workers, beat, observer: they need a migrated database and no particular order among themselves.
+
+    What may take long (readouts, planning by simulation) has workers of its own, so that ticks and ingestion never wait
+    for it. Two of them: alerts go out beside one long sum.
+    """
     web = (
         sys.executable, "-m", "uvicorn", "controlplane.asgi:application",
         "--host", "127.0.0.1", "--port", str(settings.web_port), "--timeout-graceful-shutdown", "5",
     )  # fmt: skip
     celery = (sys.executable, "-m", "celery", "-A", "worker.app")
-    worker = (*celery, "worker", "-Q", "rollouts,telemetry,analysis", "-c", "2", "--loglevel", "INFO")
+    worker = (*celery, "worker", "-n", "worker@%h", "-Q", "rollouts,telemetry", "-c", "2", "--loglevel", "INFO")
+    analysis = (*celery, "worker", "-n", "analysis@%h", "-Q", "analysis", "-c", "2", "--loglevel", "INFO")
     beat = (*celery, "beat", "-s", str(settings.home / "run" / "beat-schedule"), "--pidfile=", "--loglevel", "INFO")
     return (
         Program("web", web, live_url=f"{settings.web_url}/livez"),
         Program("worker", worker, stop_seconds=20.0),
+        Program("analysis", analysis, stop_seconds=20.0),
         Program("beat", beat),
         Program("observer", (sys.executable, "-m", "worker.observer")),
     )

@@ -18,7 +18,7 @@ from embedded.supervise import leftover
 
 MARKER = ".pilothouse-home"
 # The order in which a stop goes through what a killed launcher left.
-NAMES = ("traffic", "observer", "beat", "worker", "web", "agent")
+NAMES = ("traffic", "observer", "beat", "analysis", "worker", "web", "agent")
 
 
 def make_home(home: Path) -> None:

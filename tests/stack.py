@@ -135,7 +135,7 @@ class Stack:
         return dict(answer.json())
 
     def pid(self, name: str) -> int:
-        """The process of a program (web, worker, beat, observer, agent, traffic)."""
+        """The process of a program (web, worker, analysis, beat, observer, agent, traffic)."""
         return int(json.loads((self.home / "run" / f"{name}.json").read_text())["pid"])
 
     def signal_all(self, name: str, sig: signal.Signals) -> list[int]:

@@ -1,4 +1,4 @@
-"""The Celery application: ``celery -A worker.app worker -Q rollouts,telemetry,analysis`` and ``… beat``."""
+"""The Celery application: ``celery -A worker.app worker -Q rollouts,telemetry``, ``… -Q analysis`` and ``… beat``."""
 
 from __future__ import annotations
 

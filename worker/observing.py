@@ -1,4 +1,4 @@
-"""What the observer does: empties the outbox and follows the targets.
+"""What the observer does: empties the outbox, follows the targets and pulls metrics.
 
 Every observer relays (rows are claimed with SKIP LOCKED, receivers are idempotent); one of them, the leader, watches.
 """
@@ -17,6 +17,7 @@ from django.db.utils import Error as DatabaseFault
 from apps.kernel.services.outbox import NOTIFY_CHANNEL, Deliver, outbox_deliver
 from worker.app import app
 from worker.leader import Leadership
+from worker.pulls import Pulls
 from worker.transports import transports
 from worker.watches import Watches
 
@@ -51,7 +52,7 @@ class Observer:
 
     def _session(self) -> None:
         """One life of the connection that holds the lock. Losing it means losing the lock: the watches stop at once."""
-        leadership, watches = Leadership(), Watches()
+        leadership, watches, pulls = Leadership(), Watches(), Pulls()
         is_leader, refresh_at = False, 0.0
         try:
             leadership.listen(NOTIFY_CHANNEL)
@@ -65,10 +66,12 @@ class Observer:
                         log.info("observer_leads")
                     if is_leader:
                         watches.refresh()
+                        pulls.refresh()
                 relay(self._deliver)
                 leadership.wait(IDLE_SECONDS)
         finally:
             watches.stop(wait_seconds=1.0 if self._stop.is_set() else 0.0)
+            pulls.stop(wait_seconds=1.0 if self._stop.is_set() else 0.0)
             leadership.close()
 
 

@@ -1,20 +1,31 @@
-"""Reads of subscriptions and deliveries."""
+"""Reads of incidents, subscriptions and deliveries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from django.db.models import Count, QuerySet
+from django.db.models import Case, Count, Q, QuerySet, When
 
 from apps.accounts.services.access import scope_q
-from apps.alerts.domain.states import DeliveryState
-from apps.alerts.models import Delivery, Subscription
+from apps.alerts.domain.incidents import IncidentState, Severity
+from apps.alerts.domain.states import ChannelState, DeliveryState
+from apps.alerts.models import Channel, Delivery, Incident, IncidentChange, Notice, Receiver, Route, Subscription
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 
 # An address may itself be a secret (chat systems put theirs into it), so whoever may not write may not read either.
 ACTION = "webhook.write"
+READ, ROUTE = "alert.read", "alert.route"
+WORST_FIRST: Final = (
+    Case(
+        When(state=IncidentState.FIRING.value, then=0), When(state=IncidentState.ACKNOWLEDGED.value, then=1), default=2
+    ),
+    Case(When(severity=Severity.PAGE.value, then=0), default=1),
+    "-changed_at",
+    "id",
+)
 
 
 def subscription_list(actor: Actor) -> QuerySet[Subscription]:
@@ -54,3 +65,84 @@ def deliveries_due(limit: int = 100) -> list[str]:
     """Messages that wait for an attempt, the oldest first."""
     due = Delivery.objects.filter(state=DeliveryState.WAITING, due_at__lte=now())
     return list(due.order_by("due_at").values_list("pk", flat=True)[:limit])
+
+
+def incidents_of(
+    subject_name: str, *, subject_type: str = "endpoint", is_open: bool = True, limit: int = 50
+) -> list[Incident]:
+    """The incidents of one subject by its name, worst first, then newest. The caller has checked who looks."""
+    rows = Incident.objects.filter(subject_type=subject_type, subject_name=subject_name).select_related("team")
+    rows = rows.exclude(state=IncidentState.RESOLVED) if is_open else rows
+    return list(rows.order_by(*WORST_FIRST)[:limit])
+
+
+def incident_list(actor: Actor) -> QuerySet[Incident]:
+    """Those that ``actor`` may see; what belongs to no team is for roles that hold everywhere."""
+    here = scope_q(actor, READ, team="team_id", environment="environment")
+    # An empty Q means no limit, and Django reads "no limit or that" as "that".
+    allowed = here | _nowhere(actor) if here else here
+    return Incident.objects.select_related("team").filter(allowed)
+
+
+def incident_get(actor: Actor, incident_id: str) -> Incident:
+    """Raises NotFound."""
+    found = incident_list(actor).filter(pk=incident_id).first()
+    if found is None:
+        raise NotFound("alert_unknown", "There is no such alert, or you may not see it.")
+    return found
+
+
+def incident_changes(row: Incident) -> list[IncidentChange]:
+    """Its history, oldest first."""
+    return list(IncidentChange.objects.filter(incident=row).order_by("id"))
+
+
+def incident_notices(row: Incident) -> list[Notice]:
+    """The messages about it, newest first."""
+    return list(Notice.objects.filter(incident=row).select_related("channel").order_by("-id")[:100])
+
+
+def channel_list(actor: Actor) -> QuerySet[Channel]:
+    """Those of the teams whose routes ``actor`` manages."""
+    return Channel.objects.select_related("team").filter(scope_q(actor, ROUTE, team="team_id"))
+
+
+def channel_get(actor: Actor, channel_id: str) -> Channel:
+    """Raises NotFound."""
+    found = channel_list(actor).filter(pk=channel_id).first()
+    if found is None:
+        raise NotFound("channel_unknown", "There is no such channel, or you may not see it.")
+    return found
+
+
+def route_list(actor: Actor) -> QuerySet[Route]:
+    """Those of the teams whose routes ``actor`` manages."""
+    rows = Route.objects.select_related("team").prefetch_related("channels")
+    return rows.filter(scope_q(actor, ROUTE, team="team_id"))
+
+
+def receiver_list(actor: Actor) -> QuerySet[Receiver]:
+    """Those of the teams whose routes ``actor`` manages; one for every team only for roles that hold everywhere."""
+    return Receiver.objects.select_related("team").filter(scope_q(actor, ROUTE, team="team_id"))
+
+
+def notice_list(channel: Channel) -> QuerySet[Notice]:
+    """Its messages, by id, which grows with time."""
+    return Notice.objects.filter(channel=channel).select_related("incident", "channel")
+
+
+def notices_due(limit: int = 100) -> list[str]:
+    """Messages that wait for an attempt, the oldest first."""
+    due = Notice.objects.filter(state=DeliveryState.WAITING, due_at__lte=now(), channel__state=ChannelState.ACTIVE)
+    return list(due.order_by("due_at").values_list("pk", flat=True)[:limit])
+
+
+def _nowhere(actor: Actor) -> Q:
+    """Incidents without an environment, in the teams where ``actor`` may look at all."""
+    return scope_q(actor, READ, team="team_id") & Q(environment="")
+
+
+def notices_given_up(channels: Iterable[Channel]) -> dict[str, int]:
+    """How many messages were given up, by channel id; channels without any are left out."""
+    rows = Notice.objects.filter(channel__in=list(channels), state=DeliveryState.GIVEN_UP).order_by()
+    return dict(rows.values_list("channel_id").annotate(count=Count("pk")))

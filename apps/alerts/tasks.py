@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 from celery import shared_task
 
-from apps.alerts.selectors import deliveries_due
+from apps.alerts.selectors import deliveries_due, notices_due
+from apps.alerts.services.commands import incidents_remind
 from apps.alerts.services.fan_out import endpoints_look, events_collect
 from apps.alerts.services.send import deliveries_prune, delivery_send
+from apps.alerts.services.sending import notice_send, notices_prune
+from apps.alerts.services.sources import sources_look
+
+SECONDS_A_ROUND: Final = 30
+"""With one slow attempt on top, well below the hard limit of a task (worker/config.py)."""
 
 
 @shared_task(name="alerts.collect")  # type: ignore[untyped-decorator]
@@ -36,4 +45,33 @@ def send_due() -> int:
 @shared_task(name="alerts.prune")  # type: ignore[untyped-decorator]
 def prune() -> int:
     """Every hour: messages that were settled long ago go."""
-    return deliveries_prune()
+    return deliveries_prune() + notices_prune()
+
+
+@shared_task(name="alerts.notice")  # type: ignore[untyped-decorator]
+def notice(notice_id: str) -> str | None:
+    """One attempt to tell a channel of an alert."""
+    return notice_send(notice_id)
+
+
+@shared_task(name="alerts.notices_due")  # type: ignore[untyped-decorator]
+def send_notices_due() -> int:
+    """Every ten seconds: attempts whose time has come, as many as fit into one task."""
+    deadline, sent = time.monotonic() + SECONDS_A_ROUND, 0
+    for one in notices_due(50):
+        if time.monotonic() > deadline:
+            break
+        sent += notice_send(one) is not None
+    return sent
+
+
+@shared_task(name="alerts.sources")  # type: ignore[untyped-decorator]
+def look_at_sources() -> int:
+    """Every 15 seconds: what rollouts, endpoints, telemetry, disk and queues say."""
+    return sources_look()
+
+
+@shared_task(name="alerts.remind")  # type: ignore[untyped-decorator]
+def remind() -> int:
+    """Every 30 seconds: pages that nobody has acknowledged."""
+    return incidents_remind()

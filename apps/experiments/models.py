@@ -39,6 +39,10 @@ def readout_id() -> str:
     return new_id("rd")
 
 
+def study_id() -> str:
+    return new_id("st")
+
+
 def decision_id() -> str:
     return new_id("de")
 
@@ -50,7 +54,8 @@ class Experiment(models.Model):
     ``tuned_total`` is what confidence sequences are narrowest at, frozen. ``salt`` places units on the line of arms;
     ``secret`` (sealed) signs the arms' header values, which stand in ``arm_values`` (arm -> value) once it has started.
     ``managed_by`` names the rollout whose step this is ("rollout:ro_…"), "" where it moves the traffic itself.
-    ``note`` is the sentence under the title: what it waits for, or how it ended.
+    ``note`` is the sentence under the title: what it waits for, or how it ended. ``raw_dropped_at``: its exposures and
+    outcomes are gone, its sums are what is left; ``raw_counts`` says how many there were.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=experiment_id)
@@ -78,6 +83,8 @@ class Experiment(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     due_at = models.DateTimeField(db_default=Now())
     look_due_at = models.DateTimeField(null=True, blank=True)
+    raw_dropped_at = models.DateTimeField(null=True, blank=True)
+    raw_counts = models.JSONField(default=dict, blank=True)
 
     class Meta:
         constraints: ClassVar = [
@@ -285,3 +292,43 @@ class Decision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.experiment_id}: {self.kind}"
+
+
+class Study(models.Model):
+    """A plan tried out by simulation, once per set of inputs: whoever asks the same gets the same answer.
+
+    ``partial`` are the counts of the runs so far; ``done_runs`` of ``runs``. A worker adds a few runs and rings for the
+    next ones, so that nothing else in its queue waits for all of them.
+    """
+
+    id = models.CharField(primary_key=True, max_length=40, default=study_id)
+    inputs_hash = models.CharField(max_length=71, unique=True)
+    inputs = models.JSONField(default=dict)
+    state = models.CharField(max_length=12, default=ReadoutState.QUEUED)
+    runs = models.PositiveIntegerField()
+    done_runs = models.PositiveIntegerField(default=0)
+    partial = models.JSONField(default=dict)
+    result = models.JSONField(default=dict)
+    error = models.TextField(default="", blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    requested_by = models.CharField(max_length=200)
+    requested_at = models.DateTimeField(db_default=Now())
+    rung_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [one_of("state", ReadoutState, "study_state_known")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["rung_at"],
+                condition=Q(state__in=[ReadoutState.QUEUED.value, ReadoutState.COMPUTING.value]),
+                name="study_waiting",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk} {self.state}"
+
+    @property
+    def progress(self) -> int:
+        return 100 * self.done_runs // max(self.runs, 1)

@@ -133,12 +133,21 @@ def readouts_latest(experiments: list[Experiment]) -> dict[str, Readout]:
     return {row.experiment_id: row for row in rows.distinct("experiment_id").defer("inputs")}
 
 
+def readouts_newest(experiments: list[Experiment]) -> dict[str, Readout]:
+    """The newest readout of each in any state, one query: when one was asked for last, and what became of it."""
+    rows = Readout.objects.filter(experiment__in=experiments, comparison=Comparison.ARMS)
+    rows = rows.order_by("experiment_id", "-requested_at", "-pk").distinct("experiment_id")
+    return {row.experiment_id: row for row in rows.defer("inputs", "result")}
+
+
 def decision_of(experiment: Experiment) -> Decision | None:
     return Decision.objects.select_related("readout").filter(experiment=experiment).first()
 
 
 def exposure_counts(experiment: Experiment) -> dict[str, int]:
     """Units per arm that count, and those that count for none: ``two_arms``, ``misrouted``."""
+    if experiment.raw_dropped_at is not None:
+        return {name: int(experiment.raw_counts[name]) for name in (*ARMS, "two_arms", "misrouted")}
     rows = Exposure.objects.filter(experiment=experiment).values("arm", "fault").annotate(units=Count("id"))
     names = {Fault.TWO_ARMS: "two_arms", Fault.MISROUTED: "misrouted"}
     found = dict.fromkeys((*ARMS, *names.values()), 0)
@@ -187,8 +196,8 @@ def allowed_commands(experiment: Experiment) -> list[AllowedCommand]:
         ),
     }
     if is_managed:
-        sentence = f"{experiment.managed_by.replace(':', ' ')} runs this experiment as a step: act there."
-        rules |= {name: (rules[name][0], sentence) for name in ("start", "stop", "decide")}
+        sentence = f"The {experiment.managed_by.replace(':', ' ')} runs this experiment as a step: act there."
+        rules |= {name: (rules[name][0], sentence) for name in ("start", "stop", "extend", "decide")}
     return [
         AllowedCommand(name, not reason, reason, action, tuple(role.value for role in who_can(action)))
         for name, (action, reason) in rules.items()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 Figure = dict[str, Any]
 Marks = Sequence[tuple[float, str]]
@@ -17,7 +17,12 @@ NARROWEST_PX = 190
 """The width between the axes of the narrowest chart: three in a row, or one on a phone."""
 LETTER_PX, LABEL_GAP_PX, MARGIN_PX = 6.2, 8, 60
 LINE_PX = 13
-_COLOURS = {"stable": "var(--stable)", "candidate": "var(--candidate)", "shadow": "var(--shadow-variant)"}
+_COLOURS = {
+    "stable": "var(--stable)",
+    "candidate": "var(--candidate)",
+    "shadow": "var(--shadow-variant)",
+    "warm": "var(--shadow-variant)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,10 @@ def colour(tone: str) -> str:
     return _COLOURS.get(tone, f"var(--{tone})")
 
 
+_SHORT_SECONDS: Final = 6 * 3600
+_DAYS_SECONDS: Final = 36 * 3600
+
+
 def stamp(seconds: float) -> str:
     """Unix seconds as Plotly writes dates: UTC without an offset."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -42,8 +51,18 @@ def clock_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
 
 
+def time_word(since: int, until: int) -> Callable[[float], str]:
+    """How a table of this range writes a time, so that the words sort as the times do."""
+    return clock_time if until - since <= _SHORT_SECONDS else day_time
+
+
+def day_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def layout(*, since: int, until: int, y_title: str, tickformat: str = "", suffix: str = "") -> Figure:
     """Transparent, fonts inherited, unified hover, from zero, times in UTC, one range for all charts of a page."""
+    is_long = until - since > _DAYS_SECONDS
     axis = {"gridcolor": "var(--line)", "linecolor": "var(--line)", "zeroline": False, "tickfont": {"size": 11}}
     return {
         "margin": {"l": 52, "r": 70, "t": 20, "b": 34},
@@ -60,12 +79,13 @@ def layout(*, since: int, until: int, y_title: str, tickformat: str = "", suffix
             "type": "date",
             "range": [stamp(since), stamp(until)],
             "showgrid": False,
-            "tickformat": "%H:%M",
-            "tickformatstops": [{"dtickrange": [None, 59_999], "value": "%H:%M:%S"}],
+            "tickformat": "%-d %b" if is_long else "%H:%M",
+            "tickformatstops": [] if is_long else [{"dtickrange": [None, 59_999], "value": "%H:%M:%S"}],
             "nticks": 5,
             "tickangle": 0,
         }
-        | {"title": {"text": "UTC", "font": {"size": 11}, "standoff": 2}, "hoverformat": "%H:%M:%S"},
+        | {"title": {"text": "UTC", "font": {"size": 11}, "standoff": 2}}
+        | {"hoverformat": "%-d %b %H:%M" if is_long else "%H:%M:%S"},
         "yaxis": axis
         | {"rangemode": "tozero", "nticks": 5, "tickformat": tickformat, "ticksuffix": suffix, "fixedrange": True}
         | {"title": {"text": y_title, "font": {"size": 11}, "standoff": 6}},

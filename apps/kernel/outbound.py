@@ -144,6 +144,21 @@ def system_resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 
+def addresses_checked(host: str, port: int, resolve: Resolver = system_resolve) -> Sequence[str]:
+    """Where ``host`` may be reached: connect to these, not to the name. Raises Refused, Unreachable."""
+    addresses = resolve(host, port)
+    if is_allow_listed(host, port):
+        return addresses
+    # One bad address condemns the name: picking the good ones would leave the choice to whoever runs its DNS.
+    if any(not is_public(address) for address in addresses):
+        raise Refused(
+            "outbound_private",
+            f"{host} is inside (private, loopback or link-local). "
+            "If it is meant, an operator adds it to PILOTHOUSE_OUTBOUND_ALLOW.",
+        )
+    return addresses
+
+
 def _checked_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -182,7 +197,7 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         last: Exception | None = None
-        for address in self._checked(host, port):
+        for address in addresses_checked(host, port, self._resolve):
             left = min(CONNECT_SECONDS, self._deadline - time.monotonic())
             if left <= 0:
                 raise httpcore.ConnectTimeout
@@ -193,19 +208,6 @@ class _Backend(httpcore.NetworkBackend):
                 continue
             return _Timed(stream, self._deadline)
         raise last or httpcore.ConnectError("no address")
-
-    def _checked(self, host: str, port: int) -> Sequence[str]:
-        addresses = self._resolve(host, port)
-        if is_allow_listed(host, port):
-            return addresses
-        # One bad address condemns the name: picking the good ones would leave the choice to whoever runs its DNS.
-        if any(not is_public(address) for address in addresses):
-            raise Refused(
-                "outbound_private",
-                f"{host} is inside (private, loopback or link-local). "
-                "If it is meant, an operator adds it to PILOTHOUSE_OUTBOUND_ALLOW.",
-            )
-        return addresses
 
 
 class _Timed(httpcore.NetworkStream):

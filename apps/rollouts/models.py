@@ -39,6 +39,8 @@ class Rollout(models.Model):
 
     ``starters`` are the ids of the people behind whoever started it: none of them may approve its steps.
     ``acknowledged_at`` and ``acknowledged_by``: a person has seen that it went back; until then it needs somebody.
+    ``experiment_id`` names the experiment that its step began, kept when the step is over; "" for none.
+    ``warm_until``: a promoted rollout keeps the version before up until then; null once it has been released.
     ``promotion_id`` names the registry's request for a protected alias that this rollout brings; "" for none.
     """
 
@@ -66,6 +68,7 @@ class Rollout(models.Model):
     created_by = models.CharField(max_length=200)
     starters = models.JSONField(default=list)
     promotion_id = models.CharField(max_length=40, default="", blank=True)
+    experiment_id = models.CharField(max_length=40, default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     step_started_at = models.DateTimeField(null=True, blank=True)
@@ -76,6 +79,7 @@ class Rollout(models.Model):
     look_failed_at = models.DateTimeField(null=True, blank=True)
     look_error = models.TextField(default="", blank=True)
     asked = models.JSONField(null=True, blank=True)
+    warm_until = models.DateTimeField(null=True, blank=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.CharField(max_length=200, default="", blank=True)
 
@@ -96,6 +100,7 @@ class Rollout(models.Model):
                 name="rollout_due",
             ),
             models.Index(fields=["endpoint", "-created_at"], name="rollout_by_endpoint"),
+            models.Index(fields=["warm_until"], condition=models.Q(warm_until__isnull=False), name="rollout_warm"),
         ]
 
     def __str__(self) -> str:

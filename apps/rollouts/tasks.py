@@ -11,6 +11,7 @@ from apps.rollouts.services.probe import rollout_probe
 from apps.rollouts.services.promotion import promotion_review, promotion_settle, promotions_due
 from apps.rollouts.services.sequence_tick import sequence_tick, sequences_due
 from apps.rollouts.services.tick import rollout_tick, tick_due
+from apps.rollouts.services.warm import warm_release_due
 
 
 @shared_task(name="rollouts.tick_due", bind=True)  # type: ignore[untyped-decorator]
@@ -47,6 +48,12 @@ def rollouts_promotion_decided(promotion_id: str) -> str:
 def rollouts_promotions_due() -> int:
     """Every thirty seconds: what a lost bell left behind."""
     return promotions_due()
+
+
+@shared_task(name="rollouts.warm_release_due")  # type: ignore[untyped-decorator]
+def rollouts_warm_release_due() -> int:
+    """Every five seconds: what was kept warm after a promotion for long enough."""
+    return warm_release_due()
 
 
 @shared_task(name="rollouts.sequence_tick")  # type: ignore[untyped-decorator]

@@ -48,7 +48,8 @@ def freeze_id() -> str:
 
 class Target(models.Model):
     """A place that runs models. ``connection`` is the driver's own (local: ``{"url", "token_file"}``) and may be seen;
-    ``credentials`` are what opens it, sealed by the vault (``services/credentials.py``), and may not."""
+    ``credentials`` are what opens it, sealed by the vault (``services/credentials.py``), and may not. ``revision``
+    grows with every change that a person makes, not with what a probe finds."""
 
     id = models.CharField(primary_key=True, max_length=40, default=target_id)
     name = models.SlugField(max_length=80, unique=True)
@@ -61,6 +62,7 @@ class Target(models.Model):
     capabilities = models.JSONField(default=dict)
     probe_error = models.TextField(default="", blank=True)
     probed_at = models.DateTimeField(null=True, blank=True)
+    revision = models.PositiveBigIntegerField(default=1)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

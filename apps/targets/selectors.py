@@ -40,7 +40,12 @@ def capabilities_of(target: Target) -> Capabilities:
     """What the last probe found; a target never probed can do nothing."""
     stored = target.capabilities
     ways = {name: Support(stored[name]) for name in WAYS if name in stored}
-    return Capabilities(**ways, min_weight_bp=stored.get("min_weight_bp", 1), note=stored.get("note", ""))
+    return Capabilities(
+        **ways,
+        min_weight_bp=stored.get("min_weight_bp", 1),
+        note=stored.get("note", ""),
+        keeps_idle=stored.get("keeps_idle", True),
+    )
 
 
 def facts_of(target: Target) -> dict[str, Any]:

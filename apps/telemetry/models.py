@@ -9,6 +9,23 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.telemetry.models_intake import InferenceFile, InferencePolicy, IngestSource, PullSource
+from apps.telemetry.models_rollups import RollUp, RollUpMark
+
+__all__ = [
+    "InferenceFile",
+    "InferencePolicy",
+    "InferenceSample",
+    "IngestSource",
+    "Label",
+    "PullSource",
+    "RollUp",
+    "RollUpMark",
+    "RouteKind",
+    "Slot",
+    "Source",
+]
+
 
 class RouteKind(StrEnum):
     WEIGHTED = "weighted"
@@ -68,7 +85,8 @@ class Source(models.Model):
 
 
 class InferenceSample(models.Model):
-    """A sampled request and its answer."""
+    """A sampled request and its answer. ``status`` and ``latency_s`` are null where the source knows neither
+    (CloudEvents). ``is_logged`` once it stands in a file of the inference log."""
 
     id = models.BigAutoField(primary_key=True)
     request_id = models.CharField(max_length=128)
@@ -77,16 +95,22 @@ class InferenceSample(models.Model):
     route = models.CharField(max_length=8)
     period = models.PositiveIntegerField()
     at = models.DateTimeField()
-    status = models.PositiveSmallIntegerField()
-    latency_s = models.FloatField()
+    status = models.PositiveSmallIntegerField(null=True)
+    latency_s = models.FloatField(null=True)
     inputs = models.JSONField(default=dict)
     outputs = models.JSONField(default=list)
+    is_logged = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["endpoint", "request_id", "variant"], name="sample_once")
         ]
-        indexes: ClassVar = [models.Index(fields=["endpoint", "at"], name="sample_by_time")]
+        indexes: ClassVar = [
+            models.Index(fields=["endpoint", "at"], name="sample_by_time"),
+            models.Index(
+                fields=["endpoint", "variant", "id"], name="sample_to_log", condition=models.Q(is_logged=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.request_id

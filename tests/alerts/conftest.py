@@ -25,14 +25,16 @@ __all__ = ["django_db_setup"]
 class Received:
     headers: dict[str, str]
     body: bytes
+    path: str = ""
 
 
 @dataclass
 class Receiver:
-    """Answers with ``status``; keeps what came."""
+    """Answers with ``status`` and ``answer``; keeps what came."""
 
     url: str
     status: int = 200
+    answer: bytes = b""
     came: list[Received] = field(default_factory=list)
 
 
@@ -41,10 +43,11 @@ def receiver(settings: Any) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.came.append(Received({name.lower(): value for name, value in self.headers.items()}, body))
+            found.came.append(Received({name.lower(): value for name, value in self.headers.items()}, body, self.path))
             self.send_response(found.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(found.answer)))
             self.end_headers()
+            self.wfile.write(found.answer)
 
         def log_message(self, *args: Any) -> None:
             return
@@ -70,3 +73,9 @@ def acme(db: None) -> Team:
 def ada(acme: Team) -> Actor:
     """Administers acme."""
     return actor_of(make_user("ada-of-acme", frozenset({Role.ADMIN}), acme))
+
+
+@pytest.fixture
+def olga(acme: Team) -> Actor:
+    """On call for acme."""
+    return actor_of(make_user("olga-of-acme", frozenset({Role.OPERATOR}), acme))

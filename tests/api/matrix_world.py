@@ -19,9 +19,13 @@ from apps.accounts.services.teams import service_create, team_create
 from apps.accounts.services.tokens import token_make
 from apps.accounts.services.trusts import trust_create
 from apps.alerts.domain.states import DeliveryState
-from apps.alerts.models import Delivery
+from apps.alerts.models import Delivery, Notice
+from apps.alerts.services.channels import channel_create, route_create
+from apps.alerts.services.incidents import Observation, incidents_observe
+from apps.alerts.services.receivers import receiver_create
+from apps.alerts.services.sending import channel_test
 from apps.alerts.services.subscriptions import subscription_create
-from apps.experiments.models import Readout
+from apps.experiments.models import Readout, Study
 from apps.experiments.services.designs import experiment_create
 from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import now
@@ -32,6 +36,7 @@ from apps.reviews.services.open import Subject, review_open
 from apps.rollouts.domain.waves import Place, SequencePlan, Wave
 from apps.rollouts.models import RolloutSequence, SequenceMember
 from apps.rollouts.services.lifecycle import rollout_start
+from apps.slo.services.objectives import objective_create
 from apps.targets.models import Endpoint, ImageBuild
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.freeze import freeze_create
@@ -130,7 +135,15 @@ def _served(name: str, model: Model, target: Any, team: Team) -> dict[str, str]:
         actor=SYSTEM, name="a test", endpoint_id=endpoint.pk, treatment_version_id=versions["1.1.0"].pk, design=DESIGN
     )
     readout = Readout.objects.create(experiment=experiment, requested_by="nobody")
+    objective = objective_create(
+        actor=SYSTEM, endpoint_id=endpoint.pk, name="matrix", kind="availability", target_ppm=995_000
+    )
+    seen = Observation(
+        f"test:{name}", "test", team.pk, target.environment, "endpoint", endpoint.pk, name, "page", "a test", "a test"
+    )
+    study = Study.objects.create(inputs_hash=name, runs=1000, requested_by="nobody")
     return {
+        "objective": objective.pk, "alert": incidents_observe([seen])[0].pk, "study": study.pk,
         "experiment": experiment.pk, "readout": readout.pk,
         "endpoint": name, "rollout": rollout.pk, "review": review.pk, "freeze": freeze.pk, "build": build.pk,
         "sequence": _sequence(endpoint, versions["1.1.0"], rollout.plan),
@@ -167,9 +180,22 @@ def _accounts(team: Team) -> dict[str, str]:
         subscription=hook, event="alias.moved", source="audit:0", body="{}", state=DeliveryState.GIVEN_UP
     )
     return {
-        "webhook": hook.pk, "delivery": message.pk,
+        "webhook": hook.pk, "delivery": message.pk, **_alerting(team),
         "person": str(person.pk), "membership": str(held.pk), "service": str(service.pk), "trust": trust.pk,
         "token": key.pk,
+    }  # fmt: skip
+
+
+def _alerting(team: Team) -> dict[str, str]:
+    channel, _ = channel_create(
+        actor=SYSTEM, name="other", kind="webhook", address="https://hooks.example.com/", team=team.slug
+    )
+    notice = channel_test(actor=SYSTEM, channel_id=channel.pk)
+    Notice.objects.filter(pk=notice.pk).update(state=DeliveryState.GIVEN_UP)
+    receiver, _ = receiver_create(actor=SYSTEM, name=f"of {team.slug}", team=team.slug)
+    return {
+        "channel": channel.pk, "notice": notice.pk, "receiver": receiver.pk,
+        "route": route_create(actor=SYSTEM, channels=[channel.pk], source="drift", team=team.slug).pk,
     }  # fmt: skip
 
 

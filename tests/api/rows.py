@@ -65,6 +65,8 @@ TRUST = {
 }
 HOOK = {"name": "chat", "url": "https://hooks.example.com/x", "events": ["rollout.promoted"], "team": "{team}"}
 HOOKS = "webhooks/{webhook}"
+ALERT, CHANNELS = "alerts/{alert}", "alert-channels/{channel}"
+CHANNEL = {"name": "chat", "kind": "webhook", "address": "https://hooks.example.com/x"}
 MODEL, VERSION, ENDPOINT, ROLLOUT = (
     "models/{model}",
     "models/{model}/versions/1.0.0",
@@ -81,6 +83,8 @@ DESIGN = {
     "baseline": 0.2,
     "effect_relative": 0.25,
 }
+OBJECTIVE = "objectives/{objective}"
+NEW_OBJECTIVE = {"name": "a", "kind": "availability", "target_ppm": 995_000}
 NEW_EXPERIMENT = {"name": "ranking", "endpoint": "{endpoint}", "version": "1.1.0", "design": DESIGN}
 DECIDE = {"kind": "ship", "readout": "{readout}"}
 ONE_UNIT = {"units": ["u1"]}
@@ -206,10 +210,41 @@ ROWS: dict[str, Row] = {
     "webhook_test": Row("post", HOOKS + "/test", 202, place="team"),
     "webhook_delivery_list": Row("get", HOOKS + "/deliveries", 200, place="team"),
     "webhook_redeliver": Row("post", HOOKS + "/deliveries/{delivery}/redeliver", 202, place="team"),
+    # alerts
+    "alert_list": Row("get", "alerts", 200),
+    "alert_get": Row("get", ALERT, 200, place="environment"),
+    "alert_acknowledge": Row("post", ALERT + "/acknowledge", 200, REVISION, place="environment"),
+    "alert_silence": Row("post", ALERT + "/silence", 200, {**REVISION, "seconds": 60}, place="environment"),
+    "alert_resolve": Row("post", ALERT + "/resolve", 200, REVISION, place="environment"),
+    "alert_notice_list": Row("get", ALERT + "/notices", 200, place="environment"),
+    "alert_channel_list": Row("get", "alert-channels", 200),
+    "alert_channel_create": Row("post", "alert-channels", 201, {**CHANNEL, "team": "{team}"}, place="team"),
+    "alert_channel_get": Row("get", CHANNELS, 200, place="team"),
+    "alert_channel_update": Row("patch", CHANNELS, 200, {"state": "paused"}, place="team", headers={"If-Match": "*"}),
+    "alert_channel_delete": Row("delete", CHANNELS, 204, place="team", headers={"If-Match": "*"}),
+    "alert_channel_test": Row("post", CHANNELS + "/test", 202, place="team"),
+    "alert_channel_notice_list": Row("get", CHANNELS + "/notices", 200, place="team"),
+    "alert_notice_resend": Row("post", CHANNELS + "/notices/{notice}/resend", 202, place="team"),
+    "alert_route_list": Row("get", "alert-routes", 200),
+    "alert_route_create": Row(
+        "post", "alert-routes", 201, {"channels": ["{channel}"], "team": "{team}"}, place="team"
+    ),
+    "alert_route_delete": Row("delete", "alert-routes/{route}", 204, place="team"),
+    "alert_receiver_list": Row("get", "alert-receivers", 200),
+    "alert_receiver_create": Row("post", "alert-receivers", 201, {"name": "x", "team": "{team}"}, place="team"),
+    "alert_receiver_delete": Row("delete", "alert-receivers/{receiver}", 204, place="team"),
+    "alert_receiver_rotate": Row("post", "alert-receivers/{receiver}/rotate", 201, place="team"),
+    "alert_receive": Row(  # only the receiver's own token opens it
+        "post", "alert-receivers/{receiver}/alertmanager", 401, {"version": "4", "alerts": []}
+    ),
     # targets, endpoints, telemetry
     "target_list": Row("get", "targets", 200),
     "target_create": Row("post", "targets", 201, {"name": "there", "kind": "fake"}, place="wide"),
     "target_get": Row("get", "targets/{target}", 200),
+    "target_update": Row(
+        "patch", "targets/{target}", 200, {"no_traffic_policy": "probe"}, place="wide", headers={"If-Match": "*"}
+    ),
+    "target_change_check": Row("post", "targets/{target}/change", 200, {"no_traffic_policy": "probe"}, place="wide"),
     "target_probe": Row("post", "targets/{target}/probe", 200, place="wide"),
     "target_credentials_replace": Row(  # a fake target takes none
         "put", "targets/{target}/credentials", 422, {"credentials": {"token": "secret"}}, place="wide"
@@ -230,6 +265,21 @@ ROWS: dict[str, Row] = {
         "patch", ENDPOINT, 200, {"follows": ""}, place="environment", headers={"If-Match": "*"}
     ),
     "endpoint_windows": Row("get", ENDPOINT + "/windows", 200, place="environment"),
+    "telemetry_sources": Row("get", ENDPOINT + "/telemetry-sources", 200, place="environment"),
+    "pull_sources": Row("get", ENDPOINT + "/pull-sources", 200, place="environment"),
+    "pull_source_put": Row(
+        "put", ENDPOINT + "/pull-sources/prometheus", 200, {"config": {"url": "https://prometheus.example"}},
+        place="environment",
+    ),
+    "pull_source_remove": Row("delete", ENDPOINT + "/pull-sources/prometheus", 204, place="environment"),
+    "inference_policy": Row("get", ENDPOINT + "/inference-policy", 200, place="environment"),
+    "inference_policy_put": Row(
+        "put", ENDPOINT + "/inference-policy", 200, {"redaction": {"tail": "hash"}}, place="environment"
+    ),
+    "inference_file_list": Row("get", ENDPOINT + "/inference-files", 200, place="environment"),
+    "labels_upload": Row(
+        "post", ENDPOINT + "/labels", 200, {"labels": [{"request_id": "r1", "value": 1}]}, place="environment"
+    ),
     "variant_logs": Row("get", ENDPOINT + "/variants/v1-0-0/logs", 200, place="environment"),
     "freeze_list": Row("get", "freezes", 200),
     "freeze_create": Row(
@@ -237,12 +287,29 @@ ROWS: dict[str, Row] = {
         place="environment",
     ),
     "freeze_remove": Row("delete", "freezes/{freeze}?reason=x", 204, place="environment"),
+    # objectives
+    "objective_list": Row("get", ENDPOINT + "/objectives", 200, place="environment"),
+    "objective_create": Row("post", ENDPOINT + "/objectives", 201, NEW_OBJECTIVE, place="environment"),
+    "objective_get": Row("get", OBJECTIVE, 200, place="environment"),
+    "objective_update": Row("patch", OBJECTIVE, 200, {"name": "b"}, place="environment", headers={"If-Match": "*"}),
+    "objective_delete": Row("delete", OBJECTIVE, 204, place="environment", headers={"If-Match": "*"}),
+    "objective_replay_new": Row(
+        "post", ENDPOINT + "/objectives/replay", 200, {"objective": NEW_OBJECTIVE}, place="environment"
+    ),
+    "objective_replay": Row("post", OBJECTIVE + "/replay", 200, {}, place="environment"),
+    "objective_profiles": Row("get", "objective-profiles", 200),
+    "endpoint_burns": Row("get", ENDPOINT + "/burns", 200, place="environment"),
+    "endpoint_prometheus_rules": Row("get", ENDPOINT + "/prometheus-rules", 200, place="environment"),
     # experiments: a draft, so that nothing of it runs
     "experiment_list": Row("get", "experiments", 200),
     "experiment_create": Row("post", "experiments", 201, NEW_EXPERIMENT, place="environment"),
     "experiment_size": Row(
         "post", "experiments/size", 200, {"endpoint": "{endpoint}", "design": DESIGN}, place="environment"
     ),
+    "experiment_simulate": Row(
+        "post", "experiments/simulate", 202, {"endpoint": "{endpoint}", "design": DESIGN}, place="environment"
+    ),
+    "study_get": Row("get", "studies/{study}", 200),
     "experiment_get": Row("get", EXPERIMENT, 200, place="environment"),
     "experiment_revise": Row("patch", EXPERIMENT, 200, {"name": "ranking 2"}, place="environment"),
     "experiment_plan": Row("post", EXPERIMENT + "/plan", 200, {}, place="environment"),

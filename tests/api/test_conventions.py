@@ -23,16 +23,24 @@ NOT_REPEATABLE_BY_KEY = {
     "experiment_exposures": "the first exposure of a unit counts, a repeated one is answered as a duplicate",
     "experiment_outcomes": "an event id counts once, a repeated one is answered as a duplicate",
     "experiment_size": "stores nothing",
+    "labels_upload": "a request has one label; the same file again changes nothing",
+    "objective_replay": "stores nothing",
+    "objective_replay_new": "stores nothing",
     "token_create": SHOWN_ONCE,
     "token_rotate": SHOWN_ONCE,
     "person_create": SHOWN_ONCE,
     "person_invite": SHOWN_ONCE,
     "webhook_create": SHOWN_ONCE,
+    "alert_channel_create": SHOWN_ONCE,
+    "alert_receiver_create": SHOWN_ONCE,
+    "alert_receiver_rotate": SHOWN_ONCE,
+    "alert_receive": "the same message again changes nothing",
     "webhook_rotate": SHOWN_ONCE,
     "token_exchange": "each identity is taken once, and the token is a secret",
     "image_build_stop": "a build that has stopped stays so",
     "target_probe": "asking again is the point",
     "target_preflight": "it stores nothing, and asking again is the point",
+    "target_change_check": "it stores nothing, and asking again is the point",
     "person_activate": SAME_TWICE,
     "person_deactivate": SAME_TWICE,
     "import_run": SAME_TWICE,
@@ -42,6 +50,7 @@ NOT_REPEATABLE_BY_KEY = {
 # Commands move something on that others may have moved meanwhile: they say which revision they saw.
 COMMANDS = {
     "rollout_pause", "rollout_resume", "rollout_promote", "rollout_retry", "review_decide", "review_withdraw",
+    "alert_acknowledge", "alert_silence", "alert_resolve",
 }  # fmt: skip
 SAFETY_FIRST = {"rollout_abort", "rollout_roll_back"}  # these must never lose a race, so they may say it, not must
 MOVES_NOTHING = {"rollout_acknowledge"}  # it says of an ended rollout that somebody knows

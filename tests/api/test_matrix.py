@@ -163,6 +163,8 @@ SHOWS = {
     "model_list": "model", "endpoint_list": "endpoint", "rollout_list": "rollout", "review_list": "review",
     "freeze_list": "freeze", "person_list": "person", "service_list": "service", "ci_trust_list": "trust",
     "token_list": "token", "team_list": "team", "import_list": "import", "webhook_list": "webhook",
+    "alert_list": "alert", "alert_channel_list": "channel", "alert_route_list": "route",
+    "alert_receiver_list": "receiver",
     "promotion_list": "promotion", "rollout_sequence_list": "sequence", "experiment_list": "experiment",
 }  # fmt: skip
 EVERYBODYS = {"target_list": "where something runs is known to all who may read targets", "format_rule_list": "rules"}

@@ -16,8 +16,10 @@ from tests.api.matrix_world import ELSEWHERE, FOREIGN, OWN, ROLES, Matrix, make_
 
 SCOPED = {
     "endpoint": "environment", "rollout": "environment", "sequence": "environment", "review": "environment",
-    "model": "team",
+    "model": "team", "alert": "environment", "slo": "environment",
 }  # fmt: skip
+NAMED_AS = {"slo": "endpoint"}
+"""Kinds whose channel is named after another kind's object."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def matrix(
 
 @pytest.mark.django_db
 def test_every_kind_of_channel_is_scoped_or_is_about_no_object() -> None:
-    assert set(ACTION_OF) == set(SCOPED) | {"fleet"}
+    assert set(ACTION_OF) == set(SCOPED) | {"fleet", "alerts"}
     assert set(SCOPE_OF) == set(SCOPED), "say in controlplane/places.py where the object of a new kind is"
 
 
@@ -47,7 +49,7 @@ def test_a_channel_is_heard_by_whoever_may_read_what_it_is_about(kind: str, matr
                     or where == OWN
                     or (where == ELSEWHERE and (reach == "team" or SCOPED[kind] == "team"))
                 )
-                heard = may_hear(actor, f"{kind}:{matrix.there(where)[kind]}")
+                heard = may_hear(actor, f"{kind}:{matrix.there(where)[NAMED_AS.get(kind, kind)]}")
                 assert heard == (is_reader and is_there), (role, reach, where)
             assert not may_hear(actor, f"{kind}:nothing-of-that-name")
             assert not may_hear(actor, "audit:1")

@@ -239,3 +239,20 @@ def test_the_program_imports_neither_django_nor_the_apps() -> None:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 roots.add(node.module.split(".")[0])
     assert roots.isdisjoint({"django", "rest_framework", "apps", "controlplane", "worker", "serving", "agent"})
+
+
+def test_a_target_is_changed_by_what_was_looked_at(world: World, program: Program, tmp_path: Path) -> None:
+    admin = program("ada")
+    dry = admin("targets", "change", "here", "--no-traffic-policy", "skip", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "no_traffic_policy" in dry.stdout
+    done = admin("targets", "change", "here", "--no-traffic-policy", "skip", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["revision"]) == (0, 2), done.stderr
+    stale = admin("targets", "change", "here", "--no-traffic-policy", "probe", "--expected-revision", "1")
+    assert stale.returncode == 7, stale.stderr
+    assert admin("targets", "change", "here").returncode == 2
+    wrong = tmp_path / "connection.json"
+    wrong.write_text('{"world": "no such world"}')
+    refused = admin("targets", "change", "here", "--connection-file", str(wrong))
+    assert refused.returncode == 7, refused.stderr
+    assert "late-arrival" in refused.stderr

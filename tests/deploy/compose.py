@@ -16,7 +16,7 @@ _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::-(?P<default>[^}]*))?\}")
 
 @cache
 def compose() -> dict[str, Any]:
-    """The file with anchors and merges resolved and ``${NAME:-default}`` at its default."""
+    """The file with anchors and merges resolved, ``${NAME:-default}`` at its default and ``$$`` as the dollar it is."""
     document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     found: dict[str, Any] = _interpolated(document)
     return found
@@ -27,7 +27,9 @@ def _interpolated(value: Any) -> Any:
         return {key: _interpolated(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_interpolated(each) for each in value]
-    return _VARIABLE.sub(lambda found: found["default"] or "", value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _VARIABLE.sub(lambda found: found["default"] or "", value).replace("$$", "$")
 
 
 def our_services() -> dict[str, dict[str, Any]]:
@@ -42,12 +44,14 @@ class Place:
     folder: Path
     redis_url: str
     port: int
+    ingest_port: int = 0
 
     def text(self, value: str) -> str:
-        """Only addresses change: secrets and /tmp to ``folder``, the host redis to loopback, 8000 to a free port."""
+        """Only addresses change: secrets and /tmp to ``folder``, the host redis to loopback, ports to free ones."""
         # /tmp first: the folder that the secrets are put into may itself be below it
         value = value.replace("/tmp/", f"{self.folder}/tmp/").replace("/run/secrets/", f"{self.folder}/secrets/")
         value = value.replace("redis://redis:6379/0", self.redis_url)
+        value = re.sub(r"(?<![\d.])8010(?!\d)", str(self.ingest_port), value)
         return re.sub(r"(?<![\d.])8000(?!\d)", str(self.port), value)
 
     def command(self, argv: list[str]) -> list[str]:

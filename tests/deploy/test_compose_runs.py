@@ -30,7 +30,7 @@ from tests.deploy.dockerfile import Dockerfile
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
 PATIENCE = 120.0
-STAYING = ("web", "worker", "beat", "observer")
+STAYING = ("web", "ingest", "worker", "analysis", "beat", "observer")
 REDIS_DATABASE = 7  # of the session's own Valkey, so that no other test's messages are seen
 
 
@@ -120,7 +120,7 @@ def deployment(empty_database: str, tmp_path_factory: pytest.TempPathFactory) ->
     for name, value in secrets.items():
         (folder / "secrets" / name).write_text(f"{value}\n", encoding="utf-8")
     redis_url = urlunsplit(urlsplit(ensure_services().redis)._replace(path=f"/{REDIS_DATABASE}"))
-    found = Deployment(Place(folder, redis_url, free_port()), {})
+    found = Deployment(Place(folder, redis_url, free_port(), free_port()), {})
     try:
         migrated = found.run("migrate", our_services()["migrate"]["command"], 300)
         assert migrated.returncode == 0, migrated.stderr[-3000:]
@@ -178,7 +178,7 @@ def test_a_service_ends_when_it_is_asked_to(deployment: Deployment, name: str) -
     assert process.wait(60) in {0, -signal.SIGTERM}, deployment.log(name).read_text()[-2000:]
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "ingest", "worker", "analysis", "beat"])
 def test_the_healthcheck_says_no_when_the_service_is_gone(deployment: Deployment, name: str) -> None:
     process = deployment.processes[name]
     if process.poll() is None:

@@ -224,7 +224,7 @@ def test_every_budget_and_service_selects_pods_that_exist(folder: Path) -> None:
 
 
 def test_the_role_in_the_models_namespace_is_the_one_that_a_probe_prints() -> None:
-    printed = list(yaml.safe_load_all(role_text(router_of(settings("gateway")), "models")))
+    printed = list(yaml.safe_load_all(role_text(router_of(settings("gateway")), settings("gateway"))))
     ours: list[Any] = [
         item for item in built(DEPLOY / "overlays" / "models") if item["kind"] in {"Role", "ClusterRole"}
     ]

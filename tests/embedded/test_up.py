@@ -117,7 +117,7 @@ def test_one_link_then_ctrl_c_stops_everything_in_reverse_order_and_data_stays(t
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(90) == 0
     stopped = re.findall(r"s  (\S+) stopped", terminal.output())
-    assert stopped == ["traffic", "observer", "beat", "worker", "web", "agent", "Valkey", "PostgreSQL"]
+    assert stopped == ["traffic", "observer", "beat", "analysis", "worker", "web", "agent", "Valkey", "PostgreSQL"]
     assert not any(process and is_alive(process) for process in processes.values())
     assert (terminal.home / "postgres" / "data" / "PG_VERSION").exists()
 

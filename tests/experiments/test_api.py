@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from apps.experiments.services.readouts import readout_compute
+from apps.experiments.services.studies import study_advance
 from apps.experiments.services.ticks import experiment_tick
 from tests.api.conftest import key_of
 from tests.experiments.lab import Lab, design
@@ -92,3 +93,17 @@ def test_an_unknown_arm_of_an_event_is_one_rejected_item(lab: Lab, call: Call) -
     assert told["rejected"] == [
         {"index": 0, "field": "arm", "code": "unknown_arm", "detail": "arm 'blue' is none of control, treatment."}
     ]
+
+
+def test_a_simulated_plan_is_asked_for_and_polled(lab: Lab, call: Call) -> None:
+    body = {"endpoint": "late-arrival", "design": design(), "units_per_day": 900.0, "runs": 1000}
+    asked = call("post", "experiments/simulate", body, status=202)
+    assert (asked["state"], asked["progress"]) == ("queued", 0)
+    study_advance(asked["id"])
+    done = call("get", f"studies/{asked['id']}")
+    assert (done["state"], done["progress"]) == ("done", 100)
+    assert done["result"]["false_alarm"]["upper"] < 0.1
+    assert call("post", "experiments/simulate", body)["id"] == asked["id"]  # 200: it is there
+    assert call("get", "studies/st_none", status=404)["code"] == "study_not_found"
+    refused = call("post", "experiments/simulate", {**body, "runs": 5}, status=422)
+    assert refused["errors"][0]["pointer"] == "/runs"

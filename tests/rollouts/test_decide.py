@@ -33,6 +33,8 @@ from apps.rollouts.domain.machine import (
 from apps.rollouts.domain.plan import FULL_BP, Strategy
 from apps.rollouts.domain.state import Command, Counts, Memo, Policy, Request, RouteSeen, Traffic, VariantSeen
 from apps.rollouts.domain.strategies import build_plan
+from apps.rollouts.domain.wanted import wanted
+from apps.targets.domain.plan import Role
 from tests.rollouts.worlds import BAD, FEW, NOW, seen, state
 
 DEAD = VariantSeen("unready", is_ready=False, reason="it does not answer")
@@ -58,10 +60,77 @@ def test_both_dead_goes_back() -> None:
 
 
 def test_a_candidate_may_be_unready_for_the_grace_and_no_longer() -> None:
-    for since, wanted in ((29, Hold), (30, RollBack)):
+    for since, expected in ((29, Hold), (30, RollBack)):
         assert isinstance(
-            decide(state(Phase.BAKING, memo=Memo(unready_since=NOW - since)), seen(candidate=DEAD)), wanted
+            decide(state(Phase.BAKING, memo=Memo(unready_since=NOW - since)), seen(candidate=DEAD)), expected
         )
+
+
+@pytest.mark.parametrize(("down", "expected"), [
+    (VariantSeen("backoff", reason="it exits with 3", restarts=2), RollBack),
+    (VariantSeen("failed", reason="it gave up"), RollBack),
+    (VariantSeen("backoff", reason="it exits with 3"), Hold),
+    (VariantSeen("unready", reason="its probe does not pass", restarts=9), Hold),
+])  # fmt: skip
+def test_the_grace_is_for_what_may_become_ready_again(down: VariantSeen, expected: type) -> None:
+    just_now = state(Phase.BAKING, memo=Memo(unready_since=NOW))
+    action = decide(just_now, seen(candidate=down))
+    assert isinstance(action, expected)
+    assert down.reason in action.reason
+    both_down = decide(just_now, seen(candidate=replace(down, is_ready=False), stable=DEAD))
+    assert isinstance(both_down, expected), "nobody loses an answer by it"
+
+
+RELIEVED = RouteSeen(is_applied=False, mismatch="v1-1-0 has no ready replica: its 5 % go to v1-0-0", is_relieved=True)
+
+
+@pytest.mark.parametrize("phase", [Phase.SHIFTING, Phase.BAKING, Phase.WAITING, Phase.GATING, Phase.PROMOTING])
+def test_a_candidate_that_is_relieved_of_its_traffic_holds_the_step_and_says_so(phase: Phase) -> None:
+    plan = replace(build_plan(Strategy.CANARY, profile="fast"), unready_grace_seconds=60)
+    all_to_stable = Traffic(10_000, 0, NOW - 1, NOW - 1)
+    flapping = seen(route=RELIEVED, candidate=DEAD, stable_traffic=all_to_stable, candidate_traffic=Traffic())
+    known = remember(state(phase, plan=plan, weight_bp=500), flapping)
+    action = decide(known, flapping)
+    assert isinstance(action, Hold), "the split that is missing is not held against it"
+    assert "meanwhile it gets no traffic" in action.reason
+    back = replace(flapping, candidate=VariantSeen("ready", is_ready=True), now=NOW + 1)
+    action = decide(remember(known, back), back)
+    assert isinstance(action, Hold), "ready, but its share has not come back yet"
+
+
+def test_what_a_relieved_candidate_missed_is_not_baked_and_not_counted() -> None:
+    baking = state(Phase.BAKING, age=10)
+    out = seen(route=RELIEVED, candidate=DEAD)
+    known = remember(baking, out)
+    known = remember(known, seen(now=NOW + 20))
+    assert baked_seconds(known, NOW + 20) == pytest.approx(10), "as much as before it was relieved"
+    assert known.memo.clear_since == NOW + 20, "the split is counted from here"
+    assert remember(known, seen(now=NOW + 25)).memo.clear_since == NOW + 20
+
+
+def test_a_step_that_does_not_take_effect_never_goes_back_onto_a_dead_version() -> None:
+    late = state(Phase.SHIFTING, age=1_000)
+    action = decide(late, seen(route=RELIEVED, stable=DEAD))
+    assert isinstance(action, Hold)
+    assert "1.0.0 is not ready to take over" in action.reason
+
+
+def test_a_promotion_that_keeps_the_old_version_warm_says_so_and_wants_it() -> None:
+    plan = build_plan(Strategy.CANARY)
+    assert plan.keep_warm_seconds == 300
+    drained = Traffic(0, 0, NOW - 100, NOW - 100)
+    done = state(Phase.PROMOTING, plan=plan, age=100, weight_bp=FULL_BP)
+    action = decide(done, seen(stable_traffic=drained, candidate_traffic=Traffic(100, 0, NOW, NOW)))
+    assert isinstance(action, Finish)
+    assert "it is kept warm for 300 s more" in action.reason
+    wish = wanted(advance(done, action, NOW))
+    assert wish is not None
+    assert wish.roles == {"v1-1-0": Role.STABLE, "v1-0-0": Role.WARM}
+    assert (wish.weights_bp, wish.failover_to) == ({"v1-1-0": FULL_BP}, "v1-0-0")
+    fast = replace(done, plan=build_plan(Strategy.CANARY, profile="fast"))
+    alone = wanted(advance(fast, action, NOW))
+    assert alone is not None
+    assert alone.roles == {"v1-1-0": Role.STABLE}
 
 
 def test_readiness_is_not_judged_while_the_target_does_not_answer() -> None:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.experiments.domain.words import Status
 from apps.kernel.canonical import canonical_json
+from apps.kernel.stats.decision import DecisionKind
 from apps.kernel.verdicts import Verdict
 from apps.rollouts.domain.advance import advance, remember
 from apps.rollouts.domain.decide import decide, findings
@@ -23,10 +25,11 @@ from apps.rollouts.domain.machine import (
     Supersede,
     action_json,
 )
-from apps.rollouts.domain.plan import FULL_BP, Plan, StepKind, Strategy
+from apps.rollouts.domain.plan import FULL_BP, Inconclusive, Plan, StepKind, Strategy
 from apps.rollouts.domain.state import (
     Command,
     Counts,
+    ExperimentSeen,
     Memo,
     Policy,
     Request,
@@ -39,17 +42,36 @@ from apps.rollouts.domain.state import (
 )
 from apps.rollouts.domain.strategies import PROFILES, approval_step, build_plan
 from apps.rollouts.domain.wanted import wanted
-from tests.rollouts.worlds import NOW
+from tests.rollouts.worlds import BY_USER, NOW, trial
 
 ages = st.floats(0, 10_000, allow_nan=False)
 moments = ages.map(lambda age: NOW - age)
+TRIALS = (trial(), trial(BY_USER, on_inconclusive=Inconclusive.ASK), trial(horizon_seconds=600))
 plans = st.builds(
-    lambda strategy, profile, asks: build_plan(
-        strategy, profile=profile, approval=approval_step() if asks and strategy is not Strategy.SHADOW else None
+    lambda strategy, profile, asks, step: build_plan(
+        strategy,
+        profile=profile,
+        approval=approval_step() if asks and strategy is not Strategy.SHADOW else None,
+        experiment=step if strategy is Strategy.AB else None,
     ),
     st.sampled_from(Strategy),
     st.sampled_from(PROFILES),
     st.booleans(),
+    st.sampled_from(TRIALS),
+)
+trials = st.builds(
+    ExperimentSeen,
+    id=st.just("ex_1"),
+    status=st.sampled_from(Status).map(str),
+    readout_id=st.sampled_from(["", "rd_1"]),
+    inputs_hash=st.just("sha256:inputs"),
+    number=st.integers(0, 9),
+    kind=st.sampled_from(["", *(kind.value for kind in DecisionKind)]),
+    reasons=st.just(("slow: +0.01 (between -0.02 and +0.04)",)),
+    units=st.integers(0, 5_000),
+    planned=st.just(4_000),
+    days_left=st.none() | st.integers(0, 30),
+    error=st.sampled_from(["", "", "broken"]),
 )
 reviews = st.builds(
     ReviewSeen,
@@ -100,6 +122,7 @@ def sights(draw: st.DrawFn, *, with_request: bool = True) -> Seen:
         busy_with=draw(maybe),
         blocked=draw(maybe),
         review=draw(st.none() | reviews),
+        experiment=draw(st.none() | trials),
         request=draw(st.none() | request) if with_request else None,
     )
 
@@ -110,18 +133,21 @@ def states(draw: st.DrawFn) -> RolloutState:
     phase = draw(st.sampled_from(Phase))
     step = draw(st.integers(-1, len(plan.steps) - 1))
     if phase is Phase.GATING:
-        gates = [index for index, one in enumerate(plan.steps) if one.kind is StepKind.GATE]
+        kinds = {StepKind.GATE, StepKind.EXPERIMENT}
+        gates = [index for index, one in enumerate(plan.steps) if one.kind in kinds]
         step = gates[0] if gates else step
         phase = phase if gates else Phase.SHIFTING
     if phase is Phase.BAKING:
-        step = next(index for index, one in enumerate(plan.steps) if one.kind is StepKind.PAUSE)
+        pauses = [index for index, one in enumerate(plan.steps) if one.kind is StepKind.PAUSE]
+        step, phase = (pauses[0], phase) if pauses else (step, Phase.SHIFTING)
     if phase is Phase.WAITING and draw(st.booleans()):
-        asking = [index for index, one in enumerate(plan.steps) if one.kind is StepKind.APPROVAL]
+        asking = [index for index, one in enumerate(plan.steps) if one.asks_people]
         step = asking[0] if asking else step
     if phase in {Phase.PENDING, Phase.PREPARING}:
         step = -1
-    began = [one for one in plan.steps[: step + 1] if one.kind is StepKind.SET_WEIGHT]
-    weight_bp = (began[-1].weight_bp or 0) if began else 0
+    moves = {StepKind.SET_WEIGHT, StepKind.EXPERIMENT}
+    began = [one for one in plan.steps[: step + 1] if one.kind in moves]
+    weight_bp = (began[-1].route_weight_bp or 0) if began else 0
     is_back = phase is Phase.ROLLING_BACK
     return RolloutState(
         id="ro_1", endpoint="late-arrival", phase=phase, step=step, revision=draw(st.integers(1, 99)), plan=plan,
@@ -178,6 +204,36 @@ def test_nothing_passes_an_approval_step_but_an_approval_of_this_plan_and_eviden
         assert review is not None
         asked = ("approved", state.memo.review_id, state.plan.plan_hash, state.memo.evidence_hash)
         assert (review.state, review.id, review.plan_hash, review.evidence_hash) == asked
+
+
+@settings(max_examples=600, deadline=None)
+@given(states(), sights())
+def test_nothing_leaves_an_experiment_forward_but_its_readout_or_people(state: RolloutState, seen: Seen) -> None:
+    if not state.is_measuring or seen.request is not None:
+        return
+    known = remember(state, seen)
+    action = decide(known, seen)
+    if isinstance(action, Hold):
+        return
+    after = advance(known, action, seen.now)
+    if after.step > state.step or after.phase in {Phase.PROMOTING, Phase.COMPLETED}:
+        is_shipped = state.phase is Phase.GATING and seen.experiment is not None and seen.experiment.kind == "ship"
+        is_approved = state.phase is Phase.WAITING and seen.review is not None and seen.review.state == "approved"
+        assert is_shipped or is_approved
+    if seen.experiment is not None and seen.experiment.kind == "roll_back":
+        assert after.weight_bp <= state.weight_bp
+        assert after.step == state.step
+
+
+@settings(max_examples=300, deadline=None)
+@given(states(), sights())
+def test_arms_are_wanted_in_their_step_alone_and_never_beside_failover(state: RolloutState, seen: Seen) -> None:
+    wish = wanted(state)
+    arms = dict(wish.arms) if wish is not None else {}
+    assert bool(arms) == state.has_arms
+    if arms and wish is not None:
+        assert (arms["control"], arms["treatment"]) == (state.stable, state.candidate)
+        assert (wish.weights_bp, wish.failover_to) == ({state.stable: FULL_BP}, None)
 
 
 @settings(max_examples=400, deadline=None)

@@ -13,6 +13,7 @@ from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind, St
 from apps.rollouts.domain.strategies import PROFILES, build_plan, default_guardrails
 from apps.rollouts.domain.validate import plan_check, plan_errors
 from apps.targets.domain.driver import Capabilities, Support
+from tests.rollouts.worlds import trial
 
 EXACT = Capabilities(Support.EXACT, Support.EXACT, Support.EXACT, Support.EXACT)
 GATES = default_guardrails()
@@ -33,7 +34,7 @@ def canary(*steps: Step) -> Plan:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("strategy", Strategy)
 def test_every_plan_that_we_offer_is_possible_and_survives_storage(strategy: Strategy, profile: str) -> None:
-    plan = build_plan(strategy, profile=profile)
+    plan = build_plan(strategy, profile=profile, experiment=trial() if strategy is Strategy.AB else None)
     assert plan_errors(plan, EXACT) == []
     assert Plan.from_json(json.loads(canonical_json(plan.to_json()))) == plan
 
@@ -73,6 +74,10 @@ def test_the_canary_has_the_steps_of_the_field() -> None:
         (canary(Step(StepKind.GATE, gates=(GATES[0], GATES[0])), weight(10_000)), "/steps/0/gates/1/name", "name"),
         (build_plan(Strategy.SHADOW, steps=(weight(500),)), "/steps/0/weight_bp", "shadow_weight"),
         (build_plan(Strategy.SHADOW, steps=(Step(StepKind.PAUSE, seconds=5),)), "/steps", "no_mirror"),
+        (build_plan(Strategy.CANARY, keep_warm_seconds=-1), "/keep_warm_seconds", "out_of_range"),
+        (build_plan(Strategy.CANARY, keep_warm_seconds=86_401), "/keep_warm_seconds", "out_of_range"),
+        (build_plan(Strategy.RECREATE, keep_warm_seconds=60), "/keep_warm_seconds", "nothing_to_keep"),
+        (build_plan(Strategy.SHADOW, keep_warm_seconds=60), "/keep_warm_seconds", "nothing_to_keep"),
     ],
 )
 def test_an_impossible_plan_is_refused_and_the_field_is_named(plan: Plan, pointer: str, code: str) -> None:
@@ -88,6 +93,7 @@ def test_an_impossible_plan_is_refused_and_the_field_is_named(plan: Plan, pointe
         (Capabilities(weights=Support.NO, mirror=Support.EXACT), Strategy.CANARY, "no_weights"),
         (Capabilities(weights=Support.EXACT, min_weight_bp=1000), Strategy.CANARY, "weight_too_small"),
         (Capabilities(weights=Support.EXACT), Strategy.SHADOW, "no_mirror"),
+        (Capabilities(weights=Support.EXACT, keeps_idle=False), Strategy.CANARY, "no_warm"),
     ],
 )
 def test_what_the_target_cannot_do_is_refused_when_the_plan_is_written(
@@ -110,6 +116,15 @@ def test_what_the_target_cannot_do_is_refused_when_the_plan_is_written(
 def test_a_gate_without_a_meaning_is_refused(metric: Metric, limit: float, threshold: float | None) -> None:
     with pytest.raises(InvalidInput):
         GateSpec("a gate", metric, limit, threshold)
+
+
+def test_a_plan_that_was_stored_before_anything_was_kept_warm_keeps_its_hash() -> None:
+    fast = build_plan(Strategy.CANARY, profile="fast")
+    stored = fast.to_json()
+    assert "keep_warm_seconds" not in stored
+    assert Plan.from_json(stored).keep_warm_seconds == 0
+    assert Plan.from_json({**stored, "keep_warm_seconds": 0}).plan_hash == fast.plan_hash
+    assert build_plan(Strategy.CANARY, profile="fast", keep_warm_seconds=60).plan_hash != fast.plan_hash
 
 
 def test_the_hash_changes_with_any_number_and_with_nothing_else() -> None:

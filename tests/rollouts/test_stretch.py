@@ -13,7 +13,7 @@ from apps.rollouts.domain.state import Counts
 from apps.rollouts.domain.strategies import build_plan
 from apps.rollouts.domain.stretch import BLOCK_SECONDS, alpha_share, stretch_at
 from tests.rollouts.test_decide_properties import sights, states
-from tests.rollouts.worlds import NOW, seen, state
+from tests.rollouts.worlds import NOW, seen, state, trial
 
 GOOD = (Counts("error_rate", 30, 30, 4_000), Counts("slow_share:0.5", 0, 0, 4_000))
 LATE = (Counts("error_rate", 30, 30, 40), Counts("slow_share:0.5", 0, 0, 40))
@@ -30,8 +30,8 @@ def test_a_stretch_begins_at_a_whole_slot_inside_its_block(began: float, age: fl
 
 def test_the_shares_of_all_stretches_together_are_no_more_than_one() -> None:
     for strategy in Strategy:
-        plan = build_plan(strategy)
-        moves = max(1, sum(step.kind.value in {"set_weight", "mirror"} for step in plan.steps))
+        plan = build_plan(strategy, experiment=trial() if strategy is Strategy.AB else None)
+        moves = max(1, sum(step.kind.value in {"set_weight", "mirror", "experiment"} for step in plan.steps))
         blocks = sum(alpha_share(plan, number) for number in range(1, 10_000))
         assert moves * blocks <= 1 + 1e-9
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from apps.experiments.domain.check import design_parse
+from apps.experiments.domain.design import Design
 from apps.rollouts.domain.machine import Phase
-from apps.rollouts.domain.plan import Plan, Strategy
+from apps.rollouts.domain.plan import Plan, Step, StepKind, Strategy
 from apps.rollouts.domain.state import Counts, RolloutState, RouteSeen, Seen, Traffic, VariantSeen
 from apps.rollouts.domain.strategies import build_plan
 
@@ -47,6 +49,40 @@ def seen(**facts: Any) -> Seen:
         counts=(Counts("error_rate", 0, 0, 1_000), Counts("slow_share:0.5", 0, 0, 1_000)),
     )
     return replace(healthy, **facts)
+
+
+def design(**changes: Any) -> Design:
+    """Does the new version answer in time more often? By request, four thousand of them, no minimum time."""
+    slow = {"key": "slow", "kind": "proportion", "source": "latency", "threshold_seconds": 0.5,
+            "higher_is_better": False}  # fmt: skip
+    return design_parse(
+        {
+            "hypothesis": "The new version answers in time more often.",
+            "unit": "request",
+            "weights_bp": {"control": 5000, "treatment": 5000},
+            "metrics": [slow],
+            "primary": "slow",
+            "baseline": 0.1,
+            "effect_relative": -0.5,
+            "planned_total": 4000,
+            "minimum_days": 0,
+            **changes,
+        }
+    )
+
+
+BY_USER: dict[str, Any] = {
+    "unit": "user",
+    "metrics": [{"key": "conversion", "kind": "proportion", "event": "purchase"}],
+    "primary": "conversion",
+    "baseline": 0.2,
+    "effect_relative": 0.25,
+}
+
+
+def trial(changes: dict[str, Any] | None = None, **facts: Any) -> Step:
+    """An experiment step that is read every five seconds."""
+    return Step(StepKind.EXPERIMENT, design=design(**(changes or {})), **{"look_seconds": 5, **facts})
 
 
 BAD = (Counts("error_rate", 100, 100, 1_000), Counts("slow_share:0.5", 0, 0, 1_000))

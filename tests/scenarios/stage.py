@@ -40,11 +40,13 @@ class Manner:
 
 @dataclass
 class Stage:
-    """``rate`` requests per second reach the gateway; who answers follows from the route in force there."""
+    """``rate`` requests per second reach the gateway; who answers follows from the route in force there. Where it knows
+    arms, each arm's callers send ``assigned_bp`` of as many beside them."""
 
     site: FakeSite
     folder: Path
     rate: int = 200
+    assigned_bp: int = 2500
     manners: dict[str, Manner] = field(default_factory=dict)
     _seq: int = 0
     _served: dict[str, int] = field(default_factory=dict)
@@ -101,6 +103,8 @@ class Stage:
         for key, weight in route.weights_bp.items():
             count = self._share(key, weight)
             batches += self._report(key, "weighted", route.period, count)
+        for value, key in route.arms.items():
+            batches += self._report(key, "assigned", route.period, self._share(value, self.assigned_bp))
         if route.mirror is not None:
             copies = self.rate * route.mirror.fraction_bp // FULL
             batches += self._report(route.mirror.variant, "mirrored", route.period, copies)
@@ -123,7 +127,8 @@ class Stage:
         latency = ExponentialHistogram.from_values([0.9] * slow + [0.02] * (count - slow))
         at = int(self.site.clock().timestamp()) // 10 * 10
         delta = SlotDelta(at, route, period, count, count - bad, 0, bad, 0, 0, latency)
-        return [SlotBatch(f"{key}/{route}/0", self._seq, self.site.endpoint.name, key, (delta,))]
+        name = self.site.endpoint.name  # in the source too: two endpoints that count alike are no repeat of each other
+        return [SlotBatch(f"{name}/{key}/{route}/0", self._seq, name, key, (delta,))]
 
     def _part(self, what: str, hundredths: int) -> int:
         owed = self._served.get(what, 0) + hundredths

@@ -31,11 +31,12 @@ async def inner(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def door() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(IngestApp(inner, token=TOKEN))
+    app = IngestApp(inner, token=TOKEN)
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://door", headers={"Authorization": f"Bearer {TOKEN}"}
+        transport=httpx.ASGITransport(app), base_url="http://door", headers={"Authorization": f"Bearer {TOKEN}"}
     ) as client:
         yield client
+    await asyncio.to_thread(app.intake.buffer.stop)
 
 
 def body(seq: int, *slots: dict[str, Any], source: str = "s1") -> dict[str, Any]:

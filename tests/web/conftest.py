@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from kubernetes import client
 
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.batch import parse_batch
 from apps.telemetry.services.slots import slots_add
 from tests.api.world import World, make_world
 from tests.cast import make_user
+from tests.targets.kubernetes.fake_api import FakeCluster, fake_cluster
 
 Browser = Callable[[str], Client]
 
@@ -43,9 +45,25 @@ def browser(db: None) -> Browser:
     return make
 
 
-def report(variant: str, *, seconds: list[float], errors: int = 0, period: int = 1, slots: int = 3) -> None:
-    """Requests of the last slots, as one serving worker reports them."""
-    newest = int(time.time()) // 10 * 10
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """An API made of memory where the kubeconfig leads."""
+    with fake_cluster() as cluster:
+
+        def how(*_: object) -> client.Configuration:
+            found = client.Configuration()
+            found.host, found.retries = cluster.url, False
+            return found
+
+        monkeypatch.setattr("apps.targets.drivers.kubernetes.driver.configure", how)
+        yield cluster
+
+
+def report(
+    variant: str, *, seconds: list[float], errors: int = 0, period: int = 1, slots: int = 3, at: float | None = None
+) -> None:
+    """Requests of the last slots (until ``at``), as one serving worker reports them."""
+    newest = int(time.time() if at is None else at) // 10 * 10
     histogram = ExponentialHistogram.from_values(seconds)
     latency = {
         "zero": histogram.zero,

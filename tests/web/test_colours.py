@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from apps.rollouts.domain.machine import Phase
+from apps.kernel.clock import now
+from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.models import Rollout
 from apps.targets.domain.plan import EndpointPlan, Role, Route
 from apps.targets.domain.tones import tone_of
@@ -31,21 +32,59 @@ def worn(html: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("ended", [Phase.PROMOTED, Phase.ROLLED_BACK])
-def test_rollout_and_endpoint_pages_agree_after_the_end(world: World, browser: Browser, ended: Phase) -> None:
+ROLES = {"1.1.0": {"var(--candidate)"}, "1.0.0": {"var(--stable)"}}
+
+
+@pytest.mark.parametrize("ended", sorted(TERMINAL))
+def test_the_page_of_a_rollout_keeps_its_colours_to_its_end_and_ever_after(
+    world: World, browser: Browser, ended: Phase
+) -> None:
+    rollout, alice = world.start(), browser("alice")
+    path = f"/rollouts/{rollout.pk}/charts/"
+    for key in ("v1-0-0", "v1-1-0"):
+        report(key, seconds=[0.02] * 50)
+    assert worn(alice.get(path).content.decode()) == ROLES
+    leave_both(world, {"v1-1-0": Role.STABLE, "v1-0-0": Role.SHADOW})  # while it drains, the old version is a shadow
+    assert worn(alice.get(path).content.decode()) == ROLES
+    Rollout.objects.filter(pk=rollout.pk).update(phase=ended, finished_at=now())
+    for serving in ("1.1.0", "1.0.0"):
+        leave_one(world, serving)
+        assert worn(alice.get(path).content.decode()) == ROLES
+
+
+def test_the_endpoints_page_agrees_with_the_rollouts_until_the_candidate_is_stable(
+    world: World, browser: Browser
+) -> None:
     rollout, alice = world.start(), browser("alice")
     for key in ("v1-0-0", "v1-1-0"):
         report(key, seconds=[0.02] * 50)
-    serving = "1.1.0" if ended is Phase.PROMOTED else "1.0.0"
-    leave_one(world, serving)
-    Rollout.objects.filter(pk=rollout.pk).update(phase=ended)
-    drawn: list[Any] = [
-        worn(alice.get(path).content.decode())
-        for path in (f"/rollouts/{rollout.pk}/charts/", "/rollouts/at/late-arrival/charts/15m/")
-    ]
-    assert drawn[0] == drawn[1]
-    assert drawn[0][serving] == {"var(--stable)"}
-    assert len({shade for shades in drawn[0].values() for shade in shades}) == 2, "both can be told apart"
+    for phase in (Phase.BAKING, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.ROLLED_BACK):
+        Rollout.objects.filter(pk=rollout.pk).update(phase=phase)
+        assert worn(alice.get("/rollouts/at/late-arrival/charts/15m/").content.decode()) == ROLES, phase
+    Rollout.objects.filter(pk=rollout.pk).update(phase=Phase.PROMOTED)
+    leave_one(world, "1.1.0")
+    drawn: Any = worn(alice.get("/rollouts/at/late-arrival/charts/15m/").content.decode())
+    assert drawn == {"1.1.0": {"var(--stable)"}, "1.0.0": {f"var(--{tone_of('v1-0-0')})"}}
+
+
+def test_a_shadow_is_violet_on_its_page(world: World, browser: Browser) -> None:
+    rollout = world.start()
+    Rollout.objects.filter(pk=rollout.pk).update(strategy="shadow")
+    for key in ("v1-0-0", "v1-1-0"):
+        report(key, seconds=[0.02] * 50)
+    drawn: Any = worn(browser("alice").get(f"/rollouts/{rollout.pk}/charts/").content.decode())
+    assert drawn["1.1.0"] == {"var(--shadow-variant)"}
+
+
+def leave_both(world: World, roles: dict[str, Role]) -> None:
+    """The endpoint wants both, with these roles."""
+    endpoint = Endpoint.objects.get(pk=world.endpoint.pk)
+    plan = EndpointPlan.from_json(endpoint.desired)
+    pair = tuple(
+        replace(plan.variants[0], key=key, version=key[1:].replace("-", "."), role=role) for key, role in roles.items()
+    )
+    after = EndpointPlan(plan.endpoint, plan.generation, pair, Route(plan.route.period, {pair[0].key: 10_000}))
+    Endpoint.objects.filter(pk=endpoint.pk).update(desired=after.to_json())
 
 
 def leave_one(world: World, semver: str) -> None:

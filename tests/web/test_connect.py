@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kubernetes import client
 
 from apps.targets.models import Target
 from apps.targets.services.credentials import credentials_opened
+from apps.targets.web.connect_fields import connection_of, typed_of
 from tests.api.world import World
 from tests.targets.kubernetes.certificates import certificate
-from tests.targets.kubernetes.fake_api import FakeCluster, fake_cluster
+from tests.targets.kubernetes.fake_api import FakeCluster
 from tests.web.conftest import Browser
 
 PAGE = "/settings/targets/connect/"
@@ -41,20 +40,6 @@ def typed(folder: Path, **over: str) -> dict[str, str]:
         "route.total_replicas": "10", "profile.image": "registry.example.com/{model}:{version}",
         "profile.gpus": "1", "more": '{"node_selector": {"pool": "gpu"}}', **over,
     }  # fmt: skip
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
-    """An API made of memory where the kubeconfig leads."""
-    with fake_cluster() as cluster:
-
-        def how(*_: object) -> client.Configuration:
-            found = client.Configuration()
-            found.host, found.retries = cluster.url, False
-            return found
-
-        monkeypatch.setattr("apps.targets.drivers.kubernetes.driver.configure", how)
-        yield cluster
 
 
 def test_a_cluster_is_connected_with_its_fields_and_asked_at_once(
@@ -210,3 +195,64 @@ def test_pods_that_report_to_nobody_are_warned_of(
     assert {key: profile[key] for key in profile if key == "telemetry"} == told
     html = ada.get("/settings/targets/").content.decode()
     assert ("The pods report to nobody" in html) is not bool(secret)
+
+
+def test_every_fault_is_shown_at_once_each_beside_its_field(world: World, browser: Browser, tmp_path: Path) -> None:
+    wrong = {
+        "name": "Prod!", "auth.mode": "token", "auth.server": "http://here", "auth.kubeconfig_file": "",
+        "namespace": "No Name", "route.gateway": "public", "profile.image": "", "profile.memory": "8 gigs",
+        "profile.gpus": "many", "rest": "{", "builds": "here", "build.push_secret": "pusher",
+    }  # fmt: skip
+    answer = browser("ada").post(PAGE, typed(tmp_path, **wrong))
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    for field in (
+        "name", "auth-server", "auth-token_file", "namespace", "route-gateway", "profile-image", "profile-memory",
+        "profile-gpus", "rest", "build-repository", "build-token_secret",
+    ):  # fmt: skip
+        assert f'id="fault-{field}"' in html, field
+    assert 'id="fault-build-push_secret"' not in html
+    assert 'value="pusher"' in html
+    assert ">it<" not in html, "what stood in for a value is never shown"
+    assert 'value="it' not in html
+
+
+def test_credentials_are_asked_for_again_at_their_field(world: World, browser: Browser, tmp_path: Path) -> None:
+    by_token = {"auth.mode": "token", "auth.server": "https://127.0.0.1:1", "credentials.token": "very-secret"}
+    html = browser("ada").post(PAGE, typed(tmp_path, namespace="No Name", **by_token)).content.decode()
+    assert "very-secret" not in html
+    assert html.count("Enter it again") == 1
+    assert 'aria-describedby="fault-credentials-token"' in html
+
+
+def test_a_taken_name_is_told_with_the_other_faults(world: World, browser: Browser, tmp_path: Path) -> None:
+    html = browser("ada").post(PAGE, typed(tmp_path, name="here", namespace="")).content.decode()
+    assert 'id="fault-name"' in html
+    assert 'id="fault-namespace"' in html
+
+
+def test_a_cluster_that_builds_images_is_connected_by_the_form(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    build = {
+        "builds": "here", "build.repository": "registry.example.com/models/{model}", "build.push_secret": "pusher",
+        "build.token_secret": "reader", "build.seconds": "1800", "build.memory": "8Gi",
+        "rest": '{"conflicts": "heal", "route": {"section": "https"}}',
+    }  # fmt: skip
+    assert browser("ada").post(PAGE, typed(tmp_path, **build)).status_code == 302
+    connection = Target.objects.get(name="prod").connection
+    assert connection["build"] == {
+        "repository": "registry.example.com/models/{model}", "push_secret": "pusher", "token_secret": "reader",
+        "memory": "8Gi", "seconds": 1800,
+    }  # fmt: skip
+    assert (connection["conflicts"], connection["route"]["section"]) == ("heal", "https")
+    again = typed_of("kubernetes", connection)
+    assert connection_of("kubernetes", again) == (connection, []), "what is edited and not touched stays as it is"
+
+
+def test_building_elsewhere_leaves_what_was_typed_for_it_out(
+    world: World, browser: Browser, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    elsewhere = typed(tmp_path, builds="elsewhere", **{"build.repository": "registry.example.com/x"})
+    assert browser("ada").post(PAGE, elsewhere).status_code == 302
+    assert "build" not in Target.objects.get(name="prod").connection

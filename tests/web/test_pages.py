@@ -15,12 +15,12 @@ from tests.api.world import World
 from tests.web.conftest import Browser, report
 
 PAGES = {
-    "/": 17,
+    "/": 20,
     "/models/": 11,
     "/models/late-arrival/": 16,
     "/models/late-arrival/versions/1.1.0/": 20,  # five of them for its image and the builds of it
-    "/endpoints/late-arrival/": 26,
-    "/endpoints/late-arrival/?range=24h": 26,
+    "/endpoints/late-arrival/": 32,  # eight of them for its alerts, objectives and buttons
+    "/endpoints/late-arrival/?range=30d": 32,
     "/rollouts/": 10,
     "/rollouts/?show=back": 10,
     "/rollouts/new/": 10,

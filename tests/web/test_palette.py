@@ -6,7 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.rollouts.domain.waves import WaveAsked
+from apps.rollouts.services.sequences import sequence_plan, sequence_start
 from tests.api.world import World
+from tests.fakes.targets import ALICE
 from tests.web.conftest import Browser
 
 
@@ -48,7 +51,7 @@ def test_it_costs_the_same_however_long_the_question(world: World, browser: Brow
     alice = browser("alice")
     with CaptureQueriesContext(connection) as queries:
         alice.get("/_find/", {"q": "late arrival 1.1 " * 40})
-    assert len(queries) <= 10
+    assert len(queries) <= 12
 
 
 def test_nobody_and_whoever_has_no_role_find_nothing(world: World, browser: Browser) -> None:
@@ -61,3 +64,16 @@ def test_every_room_has_its_key_and_the_help_lists_it(world: World, browser: Bro
     for key, room in (("f", "Fleet"), ("r", "Rollouts"), ("m", "Models"), ("s", "Settings")):
         assert f'data-go="{key}"' in html
         assert f"<kbd>g</kbd> <kbd>{key}</kbd></dt><dd>go to {room}" in html
+
+
+def test_sequences_are_found_by_their_word_version_and_id(world: World, browser: Browser) -> None:
+    waves = [WaveAsked(("late-arrival",))]
+    planned = sequence_plan(
+        actor=ALICE, version_id=world.versions["1.1.0"].pk, waves=waves, strategy="canary", profile="fast"
+    )
+    row, alice = sequence_start(actor=ALICE, planned=planned), browser("alice")
+    for asked in ("sequence", "seq 1.1", row.pk, "late running"):
+        assert f"/rollouts/sequences/{row.pk}/" in alice.get("/_find/", {"q": asked}).content.decode(), asked
+    assert row.pk not in alice.get("/_find/", {"q": "9.9"}).content.decode()
+    assert "/rollouts/sequences/new/" in alice.get("/_find/", {"q": "new sequence"}).content.decode()
+    assert "/rollouts/sequences/" in alice.get("/rollouts/").content.decode()

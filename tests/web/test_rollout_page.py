@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
+import orjson
+
+from apps.kernel.clock import now
+from apps.rollouts.models import Rollout
 from tests.api.world import World
-from tests.web.conftest import Browser
+from tests.web.conftest import Browser, report
 
 
 def seen(rollout: object, **other: object) -> dict[str, object]:
@@ -118,3 +125,38 @@ def test_the_fleet_lists_what_went_back_until_somebody_acknowledges_it_there(wor
     answer = alice.post(f"/rollouts/{rollout.pk}/do/acknowledge/", {"back": "fleet"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
     assert "Needs you" not in alice.get("/").content.decode()
+
+
+def times_of(html: str) -> list[str]:
+    """Every time on an axis of the page's charts."""
+    found = []
+    for text in re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL):
+        for trace in orjson.loads(text).get("data", []):
+            found += [str(at) for at in trace.get("x", []) if at is not None]
+    return sorted(found)
+
+
+def test_the_charts_of_an_ended_rollout_stop_at_its_end_and_show_nobody_who_came_later(
+    world: World, browser: Browser
+) -> None:
+    rollout = world.start()
+    began = now() - timedelta(hours=2)
+    ended = began + timedelta(minutes=20)
+    Rollout.objects.filter(pk=rollout.pk).update(phase="rolled_back", created_at=began, finished_at=ended)
+    for at, key in ((began, "v1-1-0"), (ended + timedelta(seconds=50), "v3-0-0"), (now(), "v1-0-0")):
+        report(key, seconds=[0.02] * 50, at=at.timestamp())
+    html = browser("alice").get(f"/rollouts/{rollout.pk}/charts/").content.decode()
+    assert "3.0.0" not in html
+    times = times_of(html)
+    assert (began - timedelta(minutes=2)).strftime("%Y-%m-%d %H:%M") <= times[0]
+    assert times[-1] <= (ended + timedelta(minutes=2)).strftime("%Y-%m-%d %H:%M:59")
+
+
+def test_an_ended_rollout_says_what_was_and_not_what_is(world: World, browser: Browser) -> None:
+    rollout, alice = world.start(), browser("alice")
+    alice.post(f"/rollouts/{rollout.pk}/do/abort/", seen(rollout))
+    Rollout.objects.filter(pk=rollout.pk).update(step=3)
+    html = alice.get(f"/rollouts/{rollout.pk}/head/").content.decode()
+    assert "was ready and warm" in html
+    assert "1.0.0 got all traffic again" in html
+    assert "so far" not in html

@@ -81,3 +81,20 @@ def test_nothing_is_now_or_later_on_a_rail_that_has_ended(phase: Phase) -> None:
     plan = build_plan(Strategy.CANARY, profile="fast")
     said = {stop.said for stop in rail_of(plan, phase, 1)}
     assert said <= {"done", "ended here", "not reached"}
+
+
+@pytest.mark.parametrize("phase", sorted(TERMINAL))
+@pytest.mark.parametrize("step", [-1, 3])
+def test_what_has_ended_says_nothing_in_the_present(phase: Phase, step: int) -> None:
+    prepare = rail_of(CANARY, phase, step)[0]
+    assert set(prepare.notes) <= {"was ready and warm", "was not ready by then"}
+    assert (prepare.notes == ("was ready and warm",)) is (prepare.state == "done")
+    sentence = sentence_of(phase, "1.1.0", "1.0.0", 0, 0)
+    assert not {" serves ", " is ", " keeps ", " waits "} & {f" {word} " for word in sentence.rstrip(".").split()} - {
+        " is " if phase is Phase.COMPLETED else ""
+    }
+
+
+def test_what_goes_on_says_what_it_waits_for() -> None:
+    assert rail_of(CANARY, Phase.PREPARING, -1)[0].notes == ("until ready and warm",)
+    assert rail_of(CANARY, Phase.BAKING, 1)[0].notes == ("ready and warm",)

@@ -145,3 +145,28 @@ def test_a_busy_endpoint_blocks_the_start_and_offers_the_ways_out(world: World, 
 
 def test_a_viewer_may_not_plan(world: World, browser: Browser) -> None:
     assert browser("bob").get("/rollouts/new/").status_code == 403
+
+
+def test_how_long_the_old_version_is_kept_warm_goes_into_the_plan_and_the_curl(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    html = alice.get("/rollouts/new/", {**DRAFT, "step": "how"}).content.decode()
+    assert 'name="keep_warm" value=""' in html
+    html = alice.get("/rollouts/new/", {**DRAFT, "keep_warm": "90", "step": "plan"}).content.decode()
+    assert "&quot;keep_warm_seconds&quot;: 90" in html
+    assert "For 90 s after the promotion they are kept warm" in html
+    html = alice.get("/rollouts/new/", {**DRAFT, "keep_warm": "90", "step": "start"}).content.decode()
+    answer = alice.post("/rollouts/new/", {**DRAFT, "keep_warm": "90", "plan_hash": _hash(html)})
+    assert answer.status_code == 302
+    assert Rollout.objects.get().plan["keep_warm_seconds"] == 90
+
+
+@pytest.mark.parametrize("typed", ["soon", "1.5", "-1", "1e9"])
+def test_a_warm_time_that_is_none_is_a_fault_at_its_field(world: World, browser: Browser, typed: str) -> None:
+    answer = browser("alice").get("/rollouts/new/", {**DRAFT, "keep_warm": typed, "step": "plan"})
+    assert answer.status_code == 422
+    assert 'aria-describedby="fault-keep_warm"' in answer.content.decode()
+
+
+def test_a_strategy_that_leaves_nothing_behind_asks_for_no_warm_time(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**DRAFT, "strategy": "recreate", "step": "how"}).content.decode()
+    assert 'id="keep_warm"' not in html

@@ -23,17 +23,23 @@ class Environment(StrEnum):
 
 READ = frozenset(
     {"fleet.read", "model.read", "endpoint.read", "target.read", "rollout.read", "review.read", "member.read",
-     "experiment.read"}
+     "experiment.read", "alert.read", "objective.read"}
 )  # fmt: skip
-SAFETY = frozenset({"rollout.pause", "rollout.abort", "rollout.roll_back", "rollout.acknowledge", "experiment.stop"})
+SAFETY = frozenset(
+    {"rollout.pause", "rollout.abort", "rollout.roll_back", "rollout.acknowledge", "experiment.stop",
+     "alert.acknowledge", "alert.silence", "alert.resolve"}
+)  # fmt: skip
 SHIP = frozenset(
     {"model.register", "rollout.plan", "rollout.start", "rollout.resume", "rollout.promote", "rollout.retry",
-     "experiment.write", "experiment.start", "experiment.extend", "experiment.decide", "experiment.report"}
+     "experiment.write", "experiment.start", "experiment.extend", "experiment.decide", "experiment.report",
+     "label.write"}
 )  # fmt: skip
-MODELS = frozenset({"model.write", "model.delete", "alias.move", "review.request", "image.build"})
+MODELS = frozenset(
+    {"model.write", "model.delete", "alias.move", "review.request", "image.build", "objective.write"}
+)  # fmt: skip
 MANAGE = frozenset(
     {"target.write", "endpoint.write", "member.write", "team.write", "token.write", "service.write", "trust.write",
-     "freeze.write", "policy.write", "webhook.write", "registry.import", "audit.read"}
+     "freeze.write", "policy.write", "webhook.write", "alert.route", "objective.write", "registry.import", "audit.read"}
 )  # fmt: skip
 
 ACTIONS: dict[Role, frozenset[str]] = {
@@ -49,9 +55,10 @@ ALL_ACTIONS: frozenset[str] = frozenset().union(*ACTIONS.values())
 
 # Who may not read a thing must not learn that it exists: what each kind of action is read by.
 _READ_BY = {"alias": "model.read", "registry": "model.read", "freeze": "target.read", "policy": "target.read",
-            "image": "model.read",
+            "image": "model.read", "label": "endpoint.read",
             "token": "member.read", "team": "member.read", "service": "member.read", "trust": "member.read",
-            "webhook": "fleet.read", "audit": "audit.read", "readout": "experiment.read"}  # fmt: skip
+            "webhook": "fleet.read", "audit": "audit.read", "readout": "experiment.read",
+            "study": "experiment.read"}  # fmt: skip
 
 
 # The audit log is one for the whole house and its entries name no team: only a role that holds everywhere opens it.

@@ -16,6 +16,7 @@ _PHASES = (
 _AS_RECORDED = (
     "review.opened", "review.decided", "review.approved", "review.rejected", "review.withdrawn", "review.voided",
     "review.expired", "version.registered", "version.verified", "version.failed", "alias.moved", "alias.removed",
+    "alert.opened", "alert.reopened", "alert.worsened", "alert.acknowledged", "alert.resolved",
 )  # fmt: skip
 DEGRADED, RECOVERED = "endpoint.degraded", "endpoint.recovered"
 EVENTS: tuple[str, ...] = (*(f"rollout.{phase}" for phase in _PHASES), *_AS_RECORDED, DEGRADED, RECOVERED)

@@ -1,4 +1,4 @@
-"""The states of a subscription and of a delivery."""
+"""The states of a subscription, of a channel, and of what is sent to them."""
 
 from __future__ import annotations
 
@@ -15,3 +15,17 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     GIVEN_UP = "given_up"
+
+
+class ChannelState(StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class ChannelKind(StrEnum):
+    SLACK = "slack"
+    TEAMS = "teams"
+    PAGERDUTY = "pagerduty"
+    OPSGENIE = "opsgenie"
+    EMAIL = "email"
+    WEBHOOK = "webhook"

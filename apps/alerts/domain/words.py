@@ -13,6 +13,7 @@ FAMILY_WORDS: Final = {
     "review": ("Reviews", "asked, decided, closed"),
     "version": ("Versions", "registered, and what the check of their files found"),
     "alias": ("Aliases", "which version a name such as champion means"),
+    "alert": ("Alerts", "one for each fault; channels under Alerting tell people"),
     "endpoint": ("Endpoints", "whether callers are served as wished"),
 }
 EVENT_WORDS: Final = {
@@ -43,6 +44,11 @@ EVENT_WORDS: Final = {
     "version.failed": "did not pass its check",
     "alias.moved": "points at another version",
     "alias.removed": "points at nothing any more",
+    "alert.opened": "began",
+    "alert.reopened": "came back",
+    "alert.worsened": "got worse",
+    "alert.acknowledged": "was acknowledged",
+    "alert.resolved": "is over",
     "endpoint.degraded": "does not serve as wished",
     "endpoint.recovered": "serves as wished again",
 }

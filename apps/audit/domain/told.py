@@ -68,6 +68,8 @@ def sentence_of(verb: str, label: str, detail: Any, *, actor: str = "", story: S
         return _start(label, detail) or plain
     if verb == "endpoint.desired":
         return _desired(label, detail) or plain
+    if verb in {"endpoint.diverged", "endpoint.healed"} and detail.get("reason"):
+        return f"{plain}: {detail['reason']}"
     if verb.startswith("version.") and label.endswith(f" {detail.get('number')}"):
         name = label.removesuffix(f" {detail['number']}")  # without a semver: written as everywhere else
         return VERBS.get(verb, verb).format(subject=f"{name} v{detail['number']}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.experiments.domain.simulate import RUNS
 from apps.experiments.domain.words import MetricKind, Mode, Source, Status, Unit
 from apps.kernel.rest import (
     PageQuery,
@@ -107,6 +108,15 @@ class TrafficFields(StrictSerializer):
 class SizeBody(TrafficFields):
     endpoint = StrictChar(max_length=80)
     design = DesignBody()
+
+
+class SimulateBody(SizeBody):
+    runs = StrictInteger(
+        min_value=1,
+        max_value=10**6,
+        default=RUNS,
+        help_text="Experiments to try out, with the effect and without.",
+    )
 
 
 class PlanBody(TrafficFields):

@@ -23,6 +23,7 @@ from apps.kernel.rest import (
 
 
 class ShadowQuery(StrictSerializer):
+    first = StrictChar(required=False, max_length=63, help_text="The stable variant, where it is missing.")
     variant = StrictChar(required=False, max_length=63, help_text="The one that gets copies now, where it is missing.")
     segment = StrictChar(required=False, max_length=80, help_text="An input column to break the comparison down by.")
     since = StrictDateTime(required=False)
@@ -32,7 +33,7 @@ class ShadowQuery(StrictSerializer):
 class ShadowSchema(serializers.Serializer[Any]):
     object = serializers.CharField()
     endpoint = serializers.CharField()
-    first = serializers.CharField(help_text="The stable variant, whose answers callers got.")
+    first = serializers.CharField(help_text="The variant whose answers callers got.")
     second = serializers.CharField()
     since = serializers.DateTimeField()
     until = serializers.DateTimeField()
@@ -47,7 +48,7 @@ class ShadowView(ApiView):
         "endpoint_shadow",
         "Two versions on the same inputs",
         tag=TAG,
-        description="Sampled requests that were answered by the stable variant and copied to the other, joined by "
+        description="Sampled requests that were answered by the first variant and copied to the other, joined by "
         "request id. Labels, where they came, say who was right: McNemar's test.",
         path={"endpoint_name": "The endpoint's name or id."},
         query=ShadowQuery,
@@ -59,6 +60,7 @@ class ShadowView(ApiView):
         found = shadow_compare(
             actor=actor_of(request),
             endpoint_id=endpoint_name,
+            first=asked.get("first", ""),
             second=asked.get("variant", ""),
             segment=asked.get("segment", ""),
             since=asked.get("since"),

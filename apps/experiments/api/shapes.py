@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -9,12 +10,14 @@ from rest_framework import serializers
 
 from apps.experiments.api.bodies import STATUSES, DesignBody
 from apps.experiments.domain.sizing import curve, sizing_json
-from apps.experiments.models import Decision, Experiment, Period, Readout
+from apps.experiments.domain.words import ReadoutState
+from apps.experiments.models import Decision, Experiment, Period, Readout, Study
 from apps.experiments.selectors import AllowedCommand
 from apps.experiments.services.assign import Assigned
 from apps.experiments.services.designs import Planned
 from apps.experiments.services.exposures import Taken
 from apps.kernel.rest import iso
+from apps.kernel.stats.planning.pace import COVERAGE, FORMULA
 
 
 class ExperimentSchema(serializers.Serializer[Any]):
@@ -67,9 +70,26 @@ class SizeSchema(serializers.Serializer[Any]):
     object = serializers.CharField()
     design_hash = serializers.CharField()
     units_per_day = serializers.FloatField(allow_null=True)
-    is_measured = serializers.BooleanField(help_text="Whether units_per_day comes from telemetry.")
+    is_measured = serializers.BooleanField(help_text="Whether units_per_day comes from what was seen.")
+    pace = serializers.DictField(
+        allow_null=True, help_text="Units of each day as they were seen, whose they are, days for all units with range."
+    )
     sizing = serializers.DictField(help_text="Units, days, power: each with formula, R and Python lines.")
     curve = serializers.DictField(help_text="Power over units, one line per effect.")
+
+
+class StudySchema(serializers.Serializer[Any]):
+    object = serializers.CharField()
+    id = serializers.CharField()
+    state = serializers.ChoiceField(choices=[state.value for state in ReadoutState])
+    progress = serializers.IntegerField(help_text="Percent.")
+    runs = serializers.IntegerField()
+    inputs_hash = serializers.CharField()
+    error = serializers.CharField(allow_blank=True)
+    requested_by = serializers.CharField()
+    requested_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    result = serializers.DictField(help_text="Power, false alarms, units; power over units and effects.")
 
 
 class ExperimentPlannedSchema(serializers.Serializer[Any]):
@@ -202,8 +222,39 @@ def planned_show(planned: Planned) -> dict[str, Any]:
         "design_hash": planned.design.design_hash,
         "units_per_day": planned.units_per_day,
         "is_measured": planned.is_measured,
+        "pace": pace_shown(planned),
         "sizing": sizing_json(planned.sizing),
         "curve": curve(planned.design, planned.sizing),
+    }
+
+
+def pace_shown(planned: Planned) -> dict[str, Any] | None:
+    """What the days are made from, None where nothing was measured."""
+    if planned.pace is None:
+        return None
+    left = planned.left
+    return {
+        "experiment": planned.pace.experiment or None,
+        "daily": list(planned.pace.daily),
+        "coverage": COVERAGE,
+        "formula": FORMULA,
+        "days_for_units": asdict(left) if left is not None else None,
+    }
+
+
+def study_show(study: Study) -> dict[str, Any]:
+    return {
+        "object": "study",
+        "id": study.pk,
+        "state": study.state,
+        "progress": study.progress,
+        "runs": study.runs,
+        "inputs_hash": study.inputs_hash,
+        "error": study.error,
+        "requested_by": study.requested_by,
+        "requested_at": iso(study.requested_at),
+        "finished_at": iso(study.finished_at),
+        "result": study.result,
     }
 
 

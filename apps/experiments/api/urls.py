@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.experiments.api import data, shadow, views
+from apps.experiments.api import data, shadow, studies, views
 
 urlpatterns = [
     path("experiments", views.ExperimentsView.as_view()),
     path("experiments/size", views.SizeView.as_view()),
+    path("experiments/simulate", studies.SimulateView.as_view()),
+    path("studies/<name:study_id>", studies.StudyView.as_view()),
     path("experiments/<name:experiment_id>", views.ExperimentView.as_view()),
     path("experiments/<name:experiment_id>/plan", views.PlanView.as_view()),
     path("experiments/<name:experiment_id>/start", views.StartView.as_view()),

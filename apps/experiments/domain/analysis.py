@@ -8,16 +8,18 @@ secondary ones, Benjamini-Hochberg over a breakdown. 5. The decision, with reaso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from apps.experiments.domain.design import Design
+from apps.experiments.domain.design import Design, Metric
 from apps.experiments.domain.guarding import judge
 from apps.experiments.domain.health import Health, health_of
 from apps.experiments.domain.measuring import Measured, measure
+from apps.experiments.domain.pace import pace_show
+from apps.experiments.domain.samples import Samples, cluster_effects, ranks_show
 from apps.experiments.domain.shown import dimensions_show, measured_show
 from apps.experiments.domain.sums import UNITS, CellRow, cells_of
 from apps.experiments.domain.words import CONTROL, TREATMENT, Mode
@@ -59,7 +61,8 @@ class Inputs:
     """All that a readout is made from; equal inputs give equal bytes.
 
     ``as_of`` and ``started_at`` are Unix seconds; ``planned_total`` and ``minimum_days`` as they are now (extended),
-    ``tuned_total`` as it was at the start. ``is_final``: no unit will come any more.
+    ``tuned_total`` as it was at the start. ``is_final``: no unit will come any more. ``samples``: of the same rows that
+    the cells add up, so they stand in no hash.
     """
 
     design: Design
@@ -74,7 +77,7 @@ class Inputs:
     contaminated: int = 0
     misrouted: int = 0
     is_final: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    samples: Samples = field(default_factory=Samples)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -212,6 +215,7 @@ def _result(
     design = inputs.design
     shown = measured_show(primary)
     shown["sequential"] = {**asdict(bound), "mode": design.mode.value}
+    shown["ranks"] = _ranks(inputs, design.primary_metric)
     found: dict[str, Any] = clean(
         {
             "as_of": inputs.as_of,
@@ -224,6 +228,7 @@ def _result(
                 "planned": inputs.planned_total,
                 "per_day": progress.units_per_day,
             },
+            "pace": pace_show(inputs.cells, inputs.started_at, inputs.as_of, inputs.planned_total - primary.total),
             "primary": shown,
             "secondary": _secondary(inputs),
             "guardrails": [
@@ -237,6 +242,8 @@ def _result(
                 "reasons": list(decision.reasons),
                 "units_left": decision.units_left,
                 "days_left": decision.days_left,
+                "expected_loss": shown["loss"],
+                "chance_better": _chance_better(design, shown["chance_above"]),
                 "inputs_hash": decision.inputs_hash,
             },
         }
@@ -247,12 +254,30 @@ def _result(
 def _secondary(inputs: Inputs) -> list[dict[str, Any]]:
     design = inputs.design
     found = [
-        measure(metric, inputs.cells, inputs.numbers, as_of=inputs.as_of, alpha=design.alpha)
+        measure(
+            metric,
+            inputs.cells,
+            inputs.numbers,
+            as_of=inputs.as_of,
+            alpha=design.alpha,
+            effects=cluster_effects(metric, inputs.samples.get(metric)),
+        )
         for key in design.secondary
         if (metric := design.metric(key)) is not None
     ]
     adjusted: Any = holm([float(one.comparison.p_value) for one in found]) if found else []
-    return [{**measured_show(one), "p_adjusted": float(p)} for one, p in zip(found, adjusted, strict=True)]
+    return [
+        {**measured_show(one), "ranks": _ranks(inputs, one.metric), "p_adjusted": float(p)}
+        for one, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _ranks(inputs: Inputs, metric: Metric) -> dict[str, Any] | None:
+    return ranks_show(metric, inputs.samples.get(metric), inputs.numbers, alpha=inputs.design.alpha)
+
+
+def _chance_better(design: Design, above: float) -> float:
+    return above if design.primary_metric.higher_is_better else 1.0 - above
 
 
 def clean(value: Any) -> Any:

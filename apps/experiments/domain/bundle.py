@@ -1,4 +1,4 @@
-"""What a bundle carries beside its data: a word on what it is, and the decision again in Python and in R.
+"""What a bundle carries beside its data: a word on what it is, and the decision again in Python (R: bundle_r.py).
 
 The scripts are programs of their own: numpy and scipy, or base R; they share no line with the product, so that they
 can contradict it.
@@ -13,6 +13,7 @@ sums.csv       per metric, period of constant traffic and arm: units, sums, cent
 units.csv      units per period and arm, with the weights they should follow
 looks.csv      every look: its number and its information
 expected.json  what the product said
+plan.csv       the numbers of both, a line each: what the script in R reads
 readout.csv    the same as a table
 
 reproduce.py   python reproduce.py   (numpy and scipy)   prints the numbers, and "agrees" or what does not
@@ -197,60 +198,3 @@ wrong = [name for name, agrees in checks.items() if not agrees]
 print("agrees" if not wrong else "DOES NOT AGREE: " + ", ".join(wrong))
 sys.exit(1 if wrong else 0)
 '''
-
-R_SCRIPT = """# The decision's numbers of this bundle again, from its sums alone. Base R; plan.json is read by hand.
-here <- sub("^--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE)[1])
-setwd(dirname(normalizePath(here)))
-plan <- paste(readLines("plan.json"), collapse = " ")
-field <- function(name) sub(sprintf('.*"%s": *("?)([^",}]*)\\\\1.*', name), "\\\\2", plan)
-alpha <- as.numeric(field("alpha"))
-kind <- field("kind")
-covariate <- field("has_covariate") == "true"
-sums <- read.csv("sums.csv")
-sums <- sums[sums$metric == field("primary"), ]
-c <- sums[sums$arm == "control", ]
-t <- sums[sums$arm == "treatment", ]
-c <- c[order(c$period), ]
-t <- t[order(t$period), ]
-
-if (kind == "proportion" && !covariate) {
-  ok <- c$n > 0 & t$n > 0
-  kc <- c$sum_1[ok]; nc <- c$n[ok]; kt <- t$sum_1[ok]; nt <- t$n[ok]
-  n <- nc + nt; k <- kc + kt
-  z <- sum(kt - nt * k / n) / sqrt(sum(nc * nt * k * (n - k) / (n^2 * (n - 1))))
-  w <- nc * nt / n
-  d <- sum(w * (kt / nt - kc / nc)) / sum(w)
-  p <- (nt^2 * kc - nc^2 * kt + nc * nt * (nc - nt) / 2) / n^2
-  q <- (kc * (nt - kt) + kt * (nc - kc)) / (2 * n)
-  se <- sqrt((d * sum(p) + sum(q)) / sum(w)^2)
-  df <- Inf
-  # z^2 is mantelhaen.test(array(rbind(kt, nt - kt, kc, nc - kc), c(2, 2, length(n))), correct = FALSE)$statistic
-} else if (!covariate) {
-  ok <- c$n > 1 & t$n > 1
-  arm <- function(x) {
-    m <- x$sum_1 / x$n; v <- x$s11 / (x$n - 1)
-    if (kind == "ratio") {
-      b <- x$sum_2 / x$n; r <- m / b
-      v <- (v - 2 * r * x$s12 / (x$n - 1) + r^2 * x$s22 / (x$n - 1)) / b^2
-      m <- r
-    }
-    list(m = m[ok], v = (v / x$n)[ok], df = (x$n - 1)[ok])
-  }
-  a <- arm(c); b <- arm(t)
-  w <- (c$n * t$n / (c$n + t$n))[ok]; w <- w / sum(w)
-  d <- sum(w * (b$m - a$m))
-  va <- w^2 * a$v; vb <- w^2 * b$v
-  se <- sqrt(sum(va) + sum(vb))
-  z <- d / se
-  df <- se^4 / (sum(va)^2 / (sum(va)^2 / sum(va^2 / a$df)) + sum(vb)^2 / (sum(vb)^2 / sum(vb^2 / b$df)))
-} else {
-  stop("this metric is adjusted by a covariate: see reproduce.py")
-}
-cat(sprintf("difference %.10g  standard error %.10g  statistic %.10g\\n", d, se, z))
-cat(sprintf("one look: p = %.6g, interval %.10g to %.10g\\n", 2 * pt(-abs(z), df), d - qt(1 - alpha / 2, df) * se,
-            d + qt(1 - alpha / 2, df) * se))
-# Boundary of the default mode, where rpact is installed:
-#   looks <- read.csv("looks.csv")$information
-#   rpact::getDesignGroupSequential(informationRates = pmin(looks[looks > 0], 1), alpha = alpha, sided = 2,
-#                                   typeOfDesign = "asOF")$criticalValues
-"""

@@ -219,8 +219,9 @@ def _extent(design: Design) -> Faults:
     total = design.planned_total
     if total is not None and not (isinstance(total, int) and 2 <= total <= MAX_TOTAL):
         yield _at("planned_total", "out_of_range", "planned_total must be at least 2 units over both arms.")
-    if not 1 <= design.minimum_days <= 365:
-        yield _at("minimum_days", "out_of_range", "minimum_days must lie between 1 and 365.")
+    if not (0 if total is not None else 1) <= design.minimum_days <= 365:
+        detail = "minimum_days must lie between 1 and 365 (0 only with a planned_total, for trying out)."
+        yield _at("minimum_days", "out_of_range", detail)
     if not 1 <= design.looks <= 1000:
         yield _at("looks", "out_of_range", "looks must lie between 1 and 1,000.")
     if not 1 <= design.look_every_hours <= 168:

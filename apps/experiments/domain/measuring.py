@@ -34,6 +34,7 @@ class Measured:
     unadjusted: Comparisons | None = None
     reduction: float | None = None
     quantiles: tuple[float | None, float | None] | None = None
+    effects: tuple[float, float] | None = None
 
     @property
     def total(self) -> int:
@@ -49,11 +50,13 @@ def measure(
     alpha: float,
     dimension: str = "",
     alternative: str = "two-sided",
+    effects: tuple[float, float] | None = None,
 ) -> Measured:
-    """Stratified by period, always; with one period it is the plain comparison."""
+    """Stratified by period, always; with one period it is the plain comparison. ``effects``: the arms' design effects,
+    for quantiles of values of which a unit has several."""
     used = cells_of(cells, metric.key, metric=metric, as_of=as_of, dimension=dimension)
     if metric.kind is MetricKind.QUANTILE:
-        return _quantile(metric, used, periods, alpha)
+        return _quantile(metric, used, periods, alpha, effects)
     if metric.source is Source.LATENCY:
         control, treatment = slow_moments(metric, used, periods)
     else:
@@ -113,14 +116,29 @@ def _covariate(metric: Metric, control: Moments, treatment: Moments, alpha: floa
     )
 
 
-def _quantile(metric: Metric, cells: Sequence[CellRow], periods: Sequence[int], alpha: float) -> Measured:
+def _quantile(
+    metric: Metric,
+    cells: Sequence[CellRow],
+    periods: Sequence[int],
+    alpha: float,
+    effects: tuple[float, float] | None,
+) -> Measured:
     q = metric.quantile or 0.5
     arms = histograms_by_period(cells, periods) if periods else [[ExponentialHistogram.empty()]] * 2
-    found = quantile_difference(arms[0], arms[1], quantiles=[q], alpha=alpha)
+    control, treatment = effects or (1.0, 1.0)
+    found = quantile_difference(
+        arms[0],
+        arms[1],
+        quantiles=[q],
+        control_design_effect=control,
+        treatment_design_effect=treatment,
+        alpha=alpha,
+    )
     whole = [merge_many(arm) for arm in arms]
     values = tuple(None if (e := h.quantile(q)) is None else e.value for h in whole)
     scalar = _element(found, 0)
-    return Measured(metric, scalar, None, None, (whole[0].total, whole[1].total), quantiles=(values[0], values[1]))
+    sizes = (whole[0].total, whole[1].total)
+    return Measured(metric, scalar, None, None, sizes, quantiles=(values[0], values[1]), effects=effects)
 
 
 def _element(found: Comparisons, index: int) -> Comparisons:

@@ -18,6 +18,7 @@ import numpy as np
 from apps.kernel.stats.means import paired_t_values
 from apps.kernel.stats.paired import PairedCounts, mcnemar
 from apps.kernel.stats.planning.paired import mcnemar_inputs
+from apps.kernel.stats.planning.proportions import sample_size
 from apps.kernel.stats.undefined import Undefined
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -116,6 +117,7 @@ def _right(pairs: Sequence[Pair], alpha: float) -> dict[str, Any]:
         "accuracy": [sum(a for a, _ in flags) / n if n else None, sum(b for _, b in flags) / n if n else None],
         "test": test,
         "labels_needed": _needed(flags, alpha),
+        "ab_units": _ab_units(flags, alpha),
     }
 
 
@@ -132,6 +134,28 @@ def _needed(flags: Sequence[tuple[bool, bool]], alpha: float) -> int | None:
         return math.ceil(mcnemar_inputs(first, second, disagreement, alpha=alpha).value)
     except ValueError:  # so few pairs give a disagreement that no two accuracies have
         return None
+
+
+def _ab_units(flags: Sequence[tuple[bool, bool]], alpha: float) -> int | None:
+    """What an A/B test would need for the same two accuracies: labelled units over both arms, 80 % power."""
+    if _needed(flags, alpha) is None:
+        return None
+    first, second = (sum(flag[i] for flag in flags) / len(flags) for i in (0, 1))
+    return sample_size(first, second, alpha=alpha).total
+
+
+def labels_plan(accuracy: float, difference: float, disagreement: float, *, alpha: float = 0.05) -> dict[str, Any]:
+    """Labelled inputs to tell two accuracies apart at 80 % power: on the same inputs, and by an A/B test. Raises
+    ValueError naming what is impossible."""
+    paired = mcnemar_inputs(accuracy, accuracy + difference, disagreement, alpha=alpha)
+    apart = sample_size(accuracy, accuracy + difference, alpha=alpha)
+    labels = math.ceil(paired.value)
+    return {
+        "labels": labels,
+        "ab_units": apart.total,
+        "times_fewer": apart.total / labels,
+        "recipe": {"formula": paired.recipe.formula, "r": paired.recipe.r, "python": paired.recipe.python},
+    }
 
 
 def _numbers(found: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from apps.experiments.domain.design import Design
 from apps.experiments.domain.measuring import Measured, measure
 from apps.experiments.domain.sums import CellRow
 from apps.experiments.domain.words import ARMS
+from apps.kernel.stats.bayes import normal_posterior
 from apps.kernel.stats.comparison import Comparisons
 from apps.kernel.stats.difference import probability_above
 from apps.kernel.stats.multiple import benjamini_hochberg
@@ -31,11 +32,22 @@ def measured_show(found: Measured) -> dict[str, Any]:
         "difference": comparison_show(found.comparison),
         "lift": comparison_show(found.lift) if found.lift is not None else None,
         "chance_above": float(probability_above(found.comparison)),
+        "loss": loss_show(found),
     }
+    if found.effects is not None:
+        shown["clusters"] = dict(zip(ARMS, found.effects, strict=True))
     if found.unadjusted is not None:
         shown["unadjusted"] = comparison_show(found.unadjusted)
         shown["variance_saved"] = found.reduction
     return shown
+
+
+def loss_show(found: Measured) -> dict[str, float]:
+    """What each choice would cost on average if it were the wrong one, in the metric's unit: the posterior mean of the
+    loss under a flat prior. ``ship``: of the treatment, ``keep``: of the control. NaN where undefined."""
+    posterior = normal_posterior(found.comparison)
+    ship, keep = float(posterior.loss_treatment), float(posterior.loss_control)
+    return {"ship": ship, "keep": keep} if found.metric.higher_is_better else {"ship": keep, "keep": ship}
 
 
 def comparison_show(found: Comparisons) -> dict[str, Any]:

@@ -150,10 +150,12 @@ def _factor(design: Design) -> PlanNumber:
 def _days(
     design: Design, total: int, units_per_day: float | None, accumulation: Sequence[float] | None
 ) -> tuple[int | None, str]:
+    # without a minimum (for trying out) there are no whole weeks to keep
+    least: dict[str, Any] = {"minimum_days": max(design.minimum_days, 1), "whole_weeks": design.minimum_days > 0}
     if accumulation:
-        found = duration(total, accumulation=accumulation, minimum_days=design.minimum_days)
+        found = duration(total, accumulation=accumulation, **least)
     elif units_per_day:
-        found = duration(total, units_per_day=units_per_day, minimum_days=design.minimum_days)
+        found = duration(total, units_per_day=units_per_day, **least)
     else:
         return None, "unknown: no traffic was measured yet; say how many units come in a day"
     return found.days, found.formula

@@ -14,7 +14,7 @@ from apps.experiments.domain.design import Design, Metric
 from apps.experiments.domain.measuring import variables_of
 from apps.experiments.domain.sums import UNITS, CellRow, histogram_json
 from apps.experiments.domain.words import MetricKind, Source
-from apps.experiments.models import Cell, Change, Experiment
+from apps.experiments.models import Cell, Change, Experiment, Exposure
 from apps.experiments.selectors import design_of
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.kernel.stats.moments import Moments
@@ -93,6 +93,16 @@ def cells_replace(
         ],
         batch_size=2000,
     )
+
+
+def cells_computed(experiment: Experiment) -> Iterator[CellRow]:
+    """Every cell as the rows add up to now, whatever is stored; some hours at a time, so that memory stays small."""
+    design = design_of(experiment)
+    hours = Exposure.objects.filter(experiment=experiment).values_list("hour", flat=True).distinct().order_by("hour")
+    whole = list(hours)
+    for first in range(0, len(whole), HOURS_AT_ONCE):
+        for metric in _asked(design):
+            yield from _cells(experiment, design, metric, whole[first : first + HOURS_AT_ONCE])
 
 
 def cells_read(experiment: Experiment) -> list[CellRow]:

@@ -10,6 +10,7 @@ from apps.experiments.domain.words import COLLECTING, ReadoutState, Status
 from apps.experiments.models import Decision, Experiment, Readout
 from apps.experiments.selectors import design_of, experiment_get, readout_latest
 from apps.experiments.services.lifecycle import experiment_end
+from apps.experiments.services.managed import managed_refuse
 from apps.experiments.services.record import where
 from apps.experiments.services.scope import experiment_require
 from apps.kernel.actor import SYSTEM, Actor
@@ -29,6 +30,7 @@ def experiment_decide(*, actor: Actor, experiment_id: str, kind: str, readout_id
     Conflict ``stale_readout`` and ``wrong_status``.
     """
     experiment = experiment_require(actor, "experiment.decide", experiment_id)
+    managed_refuse(experiment, "promote it, roll it back or let its readouts decide")
     if kind not in {one.value for one in FINAL}:
         raise InvalidInput.at("/kind", "unknown", f"kind is one of {', '.join(sorted(one.value for one in FINAL))}.")
     if experiment.status not in COLLECTING | {Status.STOPPED}:

@@ -4,45 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from apps.audit.services.record import event_record
 from apps.experiments.domain.check import design_parse
-from apps.experiments.domain.design import Design
+from apps.experiments.domain.design import FULL_BP, Design
 from apps.experiments.domain.sizing import Sizing, sizing
 from apps.experiments.domain.words import EDITABLE, Status, Unit
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import design_of, experiment_get
+from apps.experiments.services.pace import Pace, pace_of
 from apps.experiments.services.record import experiment_change, experiment_tell, moved, status_move, where
 from apps.experiments.services.scope import endpoint_require, experiment_require
 from apps.kernel.actor import Actor
-from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput
+from apps.kernel.stats.planning.pace import DaysLeft
 from apps.registry.selectors import drop_in_problems, version_get
 from apps.targets.domain.driver import Support
 from apps.targets.selectors import capabilities_of
-from apps.telemetry.domain.window import WindowRequest
-from apps.telemetry.selectors import tallies
 
 if TYPE_CHECKING:
     from apps.registry.models import ModelVersion
     from apps.targets.models import Endpoint
 
 NAME_MAX = 120
-RECENT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A design in numbers. ``units_per_day``: what was said, or measured (requests); None where nobody knows."""
+    """A design in numbers. ``units_per_day``: what was said, or measured; None where nobody knows.
+
+    ``pace``: what it was measured by, ``left``: the days for all units with their range.
+    """
 
     design: Design
     sizing: Sizing
     units_per_day: float | None
     is_measured: bool
+    pace: Pace | None = None
+    left: DaysLeft | None = None
 
 
 def experiment_create(
@@ -156,22 +158,17 @@ def _planned(
 ) -> Planned:
     if units_per_day is not None and not units_per_day > 0.0:
         raise InvalidInput.at("/units_per_day", "out_of_range", "units_per_day must be over 0.")
-    is_measured = False
-    if units_per_day is None and not accumulation and design.unit is Unit.REQUEST:
-        units_per_day = requests_per_day(endpoint)
-        is_measured = units_per_day is not None
-    per_day = units_per_day * design.coverage_bp / 10_000 if units_per_day else None
-    return Planned(design, sizing(design, units_per_day=per_day, accumulation=accumulation), units_per_day, is_measured)
-
-
-def requests_per_day(endpoint: Endpoint) -> float | None:
-    """Requests a day over the last week at the endpoint, None without any."""
-    until = now()
-    since = int((until - RECENT).timestamp()) // 10 * 10
-    keys = [variant["key"] for variant in endpoint.desired.get("variants", ())]
-    asked = [WindowRequest(endpoint.name, key, routes=("weighted", "assigned"), since=since) for key in keys]
-    total = sum(tally.total for tally in tallies(asked))
-    return total / RECENT.days if total else None
+    if units_per_day is not None or accumulation:
+        per_day = units_per_day * design.coverage_bp / FULL_BP if units_per_day else None
+        return Planned(design, sizing(design, units_per_day=per_day, accumulation=accumulation), units_per_day, False)
+    pace = pace_of(endpoint, design)
+    if pace is None:
+        return Planned(design, sizing(design), None, False)
+    if pace.experiment:
+        sized = sizing(design, accumulation=pace.curve(design.coverage_bp))
+    else:
+        sized = sizing(design, units_per_day=pace.per_day * design.coverage_bp / FULL_BP)
+    return Planned(design, sized, pace.per_day, True, pace, pace.days(sized.planned_total, design.coverage_bp))
 
 
 def _stored(design: Design) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from apps.experiments.domain.bundle import PYTHON_SCRIPT, R_SCRIPT, README
+from apps.experiments.domain.bundle import PYTHON_SCRIPT, README
+from apps.experiments.domain.bundle_r import R_SCRIPT
 from apps.experiments.domain.measuring import slow_moments, variables_of
 from apps.experiments.domain.sums import CellRow, cells_of, moments_by_period, old_enough
 from apps.experiments.domain.words import ARMS, MetricKind, ReadoutState, Source
@@ -64,10 +65,11 @@ def readout_bundle(*, actor: Actor, readout_id: str) -> tuple[str, bytes]:
     """(file name, zip): plan, sums, decision, and scripts in R and Python that give it again. Raises NotFound,
     Conflict ``not_done`` and ``sums_moved`` (later events have changed what this look was made from)."""
     readout = readout_ready(readout_get(readout_id, actor))
-    rows = list(_sums(readout))
+    rows, plan = list(_sums(readout)), _plan(readout)
     files = {
         "README.txt": README,
-        "plan.json": _text(_plan(readout)),
+        "plan.json": _text(plan),
+        "plan.csv": _csv(("name", "value"), list(_flat(plan, readout.result))),
         "expected.json": _text(readout.result),
         "sums.csv": _csv(_SUMS, rows),
         "units.csv": _csv(("period", "arm", "weight_bp", "units"), list(_units(readout))),
@@ -107,6 +109,29 @@ def _plan(readout: Readout) -> dict[str, Any]:
         "guardrails": readout.result["guardrails"],
         "blocks": readout.result["health"]["blocks"],
     }
+
+
+def _flat(plan: dict[str, Any], result: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Plan and answer for a program that reads no JSON."""
+    for name in ("mode", "alpha", "primary", "kind", "planned_total", "tuned_total", "minimum_days", "days",
+                 "crossed_before"):  # fmt: skip
+        yield name, plan[name]
+    verdicts = [rail["verdict"] for rail in plan["guardrails"]]
+    flags = {"is_harmed": "harmed" in verdicts, "is_safe": all(verdict == "safe" for verdict in verdicts)}
+    for name in ("has_covariate", "higher_is_better"):
+        flags[name] = plan[name]
+    yield from ((name, "true" if flag else "false") for name, flag in flags.items())
+    yield "blocks", len(plan["blocks"])
+    difference = result["primary"]["difference"]
+    yield "undefined", difference.get("text", "")
+    for name in ("estimate", "standard_error", "statistic"):
+        yield name, _or_nothing(difference.get(name))
+    yield from ((name, _or_nothing(result["look"][name])) for name in ("lower", "upper"))
+    yield "decision", result["decision"]["kind"]
+
+
+def _or_nothing(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _inputs(readout: Readout) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from apps.experiments.domain.events import (
 from apps.experiments.domain.words import ARMS, CONTROL, TREATMENT, Unit
 from apps.experiments.models import Experiment, Exposure, Fault, Period
 from apps.experiments.selectors import design_of, periods_of
-from apps.experiments.services.scope import experiment_require
+from apps.experiments.services.scope import experiment_require, raw_hold, raw_require
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
@@ -92,10 +92,12 @@ def exposures_add(*, actor: Actor, experiment_id: str, body: Mapping[str, Any]) 
     design, periods = design_of(experiment), periods_of(experiment)
     if not periods:
         raise Conflict("not_running", f"This experiment has not begun; it is {experiment.status}.")
+    raw_require(experiment)
     items, rejected = exposures_parse(body, now=now(), dimensions=design.dimensions)
     rows, refused = _placed(experiment, design, periods, items)
     kept, repeated = _first_of_each(rows, experiment.pk)
     with transaction.atomic():
+        raw_hold(experiment)
         stored = _store(experiment.pk, kept)
     faults = [(unit, fault) for unit, _, fault in stored if fault]
     accepted = sum(1 for _, is_new, fault in stored if is_new and not fault)

@@ -12,6 +12,7 @@ from apps.experiments.domain.arm_header import arm_value
 from apps.experiments.domain.words import ACTIVE, ARMS, COLLECTING, Mode, Status
 from apps.experiments.models import Experiment, Period
 from apps.experiments.selectors import RELATED, design_of, experiment_get
+from apps.experiments.services.managed import managed_refuse
 from apps.experiments.services.record import experiment_change, moved, status_move, where
 from apps.experiments.services.scope import experiment_require
 from apps.experiments.services.traffic import holder_of, traffic_return, traffic_split
@@ -101,8 +102,9 @@ def secret_of(experiment: Experiment) -> str:
 
 def experiment_stop(*, actor: Actor, experiment_id: str, reason: str) -> Experiment:
     """End it without a verdict: all traffic to the stable version, at once. Raises NotFound, Forbidden, InvalidInput
-    at /reason, Conflict ``wrong_status``."""
+    at /reason, Conflict ``wrong_status``, and ``managed`` where a rollout runs it."""
     experiment = experiment_require(actor, "experiment.stop", experiment_id)
+    managed_refuse(experiment, "abort it or roll it back")
     _need_reason(reason)
     with transaction.atomic():
         experiment_end(experiment, Status.STOPPED, actor=actor, verb="experiment.stopped", note=reason.strip())
@@ -138,6 +140,7 @@ def experiment_extend(
     Conflict.
     """
     experiment = experiment_require(actor, "experiment.extend", experiment_id)
+    managed_refuse(experiment, "its size is pinned, start another rollout with more units")
     _need_reason(reason)
     if experiment.status not in COLLECTING:
         raise Conflict(

@@ -13,7 +13,7 @@ from apps.experiments.domain.words import EDITABLE, Source
 from apps.experiments.models import Outcome
 from apps.experiments.selectors import design_of
 from apps.experiments.services.exposures import Taken
-from apps.experiments.services.scope import experiment_require
+from apps.experiments.services.scope import experiment_require, raw_hold, raw_require
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
@@ -40,11 +40,13 @@ def outcomes_add(*, actor: Actor, experiment_id: str, body: Mapping[str, Any]) -
     experiment = experiment_require(actor, "experiment.report", experiment_id)
     if experiment.status in EDITABLE:
         raise Conflict("not_running", f"This experiment has not begun; it is {experiment.status}.")
+    raw_require(experiment)
     items, rejected = outcomes_parse(body, now=now(), events=events_of(design_of(experiment)))
     fresh: dict[Any, OutcomeItem] = {}
     for item in items:
         fresh.setdefault(event_key(experiment.pk, item.event_id), item)
     with transaction.atomic():
+        raw_hold(experiment)
         accepted = _store(experiment.pk, list(fresh), list(fresh.values()))
     return Taken(accepted, len(items) - accepted, tuple(rejected))
 

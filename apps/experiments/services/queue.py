@@ -12,6 +12,7 @@ from apps.experiments.domain.words import ReadoutState
 from apps.experiments.models import Readout
 from apps.experiments.selectors import STUCK_SECONDS, readouts_late
 from apps.experiments.services.record import experiment_tell
+from apps.experiments.services.studies import studies_ring
 from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import now
 from apps.kernel.services.outbox import enqueue_task, publish_live
@@ -36,6 +37,7 @@ def queue_watch() -> int:
             told.update(is_told_late=False)
         for readout in late:
             _call_again(readout)
+    studies_ring()
     return len(late)
 
 

@@ -26,6 +26,7 @@ from apps.experiments.services.cells import cells_read, cells_refresh
 from apps.experiments.services.decide import decision_follow
 from apps.experiments.services.measured import measured_refresh
 from apps.experiments.services.record import experiment_tell, status_move, where
+from apps.experiments.services.samples import samples_of
 from apps.experiments.services.scope import experiment_require
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
@@ -75,7 +76,8 @@ def readout_compute(readout_id: str) -> Readout:
     _progress(readout, 5, started_at=now())
     experiment = Experiment.objects.select_related(*RELATED[:-1]).get(pk=readout.experiment_id)
     try:
-        cells_refresh(experiment)
+        if experiment.raw_dropped_at is None:  # else the sums are what is left of the rows
+            cells_refresh(experiment)
         _progress(readout, 40)
         measured_refresh(experiment)
         _progress(readout, 60)
@@ -91,7 +93,7 @@ def sums_refresh() -> int:
     """Add up what came for every experiment that collects, and what ended a while ago; returns how many hours."""
     done = 0
     recent = Q(status__in=[status.value for status in COLLECTING]) | Q(ended_at__gt=now() - timedelta(days=2))
-    for experiment in Experiment.objects.select_related(*RELATED[:-1]).filter(recent):
+    for experiment in Experiment.objects.select_related(*RELATED[:-1]).filter(recent, raw_dropped_at=None):
         done += cells_refresh(experiment) + measured_refresh(experiment)
     return done
 
@@ -99,6 +101,7 @@ def sums_refresh() -> int:
 def inputs_of(experiment: Experiment, at: datetime) -> Inputs:
     """Everything a look at ``at`` is made from; reads only."""
     counts = exposure_counts(experiment)
+    design = design_of(experiment)
     periods = tuple(
         PeriodShare(period.number, (period.weights_bp[ARMS[0]], period.weights_bp[ARMS[1]]))
         for period in periods_of(experiment)
@@ -108,7 +111,7 @@ def inputs_of(experiment: Experiment, at: datetime) -> Inputs:
         for look in looks_of(experiment)
     )
     return Inputs(
-        design=design_of(experiment),
+        design=design,
         periods=periods,
         cells=tuple(cells_read(experiment)),
         looks=looks,
@@ -120,6 +123,7 @@ def inputs_of(experiment: Experiment, at: datetime) -> Inputs:
         contaminated=counts["two_arms"],
         misrouted=counts["misrouted"],
         is_final=experiment.status in ENDED,
+        samples=samples_of(experiment, design, at),
     )
 
 

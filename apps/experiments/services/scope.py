@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from apps.accounts.services.access import access_require
+from apps.experiments.domain.words import ENDED
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import experiment_get
 from apps.kernel.actor import Actor
+from apps.kernel.errors import Conflict
 from apps.targets.selectors import endpoint_get
 
 if TYPE_CHECKING:
@@ -26,3 +28,23 @@ def experiment_require(actor: Actor, action: str, experiment_id: str) -> Experim
     experiment = experiment_get(experiment_id, actor)
     access_require(actor, action, experiment.endpoint.team_id, experiment.endpoint.target.environment)
     return experiment
+
+
+def raw_require(experiment: Experiment) -> None:
+    """Raises Conflict ``raw_dropped`` where only the sums are left: what came now could not be told from what came
+    then."""
+    if experiment.raw_dropped_at is not None:
+        raise Conflict(
+            "raw_dropped",
+            f"This experiment ended, and its single rows were dropped at {experiment.raw_dropped_at:%Y-%m-%d %H:%M} "
+            "UTC: its sums are final, nothing more is taken in.",
+        )
+
+
+def raw_hold(experiment: Experiment) -> None:
+    """Until the caller's transaction ends nobody verifies the sums of an ended experiment; one that collects is never
+    verified, so it waits for nothing. Raises Conflict ``raw_dropped``."""
+    if experiment.status in ENDED:
+        row = Experiment.objects.select_for_update(no_key=True).only("raw_dropped_at").get(pk=experiment.pk)
+        experiment.raw_dropped_at = row.raw_dropped_at
+        raw_require(experiment)

@@ -35,15 +35,18 @@ def shadow_compare(
     *,
     actor: Actor,
     endpoint_id: str,
+    first: str = "",
     second: str = "",
     segment: str = "",
     since: datetime | None = None,
     until: datetime | None = None,
     alpha: float = 0.05,
 ) -> Compared:
-    """The stable variant against ``second`` (a variant's key; "" for the one that gets copies now), on the requests of
-    which both answers were sampled. Raises NotFound, Forbidden (``experiment.read``), InvalidInput, Conflict
-    ``no_shadow``."""
+    """``first`` (a variant's key; "" for the stable one) against ``second`` ("" for the one that gets copies now).
+
+    The pairs are requests of which both answers were sampled: traffic of the first, copied to the second. Raises
+    NotFound, Forbidden (``experiment.read``), InvalidInput, Conflict ``no_shadow``.
+    """
     endpoint = endpoint_require(actor, "experiment.read", endpoint_id)
     end = until or now()
     begin = since or end - MOST
@@ -53,9 +56,12 @@ def shadow_compare(
         raise InvalidInput.at("/alpha", "out_of_range", f"alpha must lie strictly between 0 and 1, got {alpha!r}.")
     plan = plan_of(endpoint)
     mirror = plan.route.mirror.variant if plan is not None and plan.route.mirror is not None else ""
-    if endpoint.stable_version is None or not (second or mirror):
+    stable = endpoint.stable_version.variant_key if endpoint.stable_version is not None else ""
+    if not (first or stable) or not (second or mirror):
         raise Conflict("no_shadow", f"No version runs in the shadow of {endpoint.name}: mirror its traffic first.")
-    first, other = endpoint.stable_version.variant_key, second or mirror
+    first, other = first or stable, second or mirror
+    if first == other:
+        raise InvalidInput.at("/second", "same_version", "Choose two versions: one agrees with itself always.")
     found = sample_pairs(endpoint.name, first, other, since=begin, until=end, limit=MAX_PAIRS)
     pairs = [pair for row in found for pair in pairs_of(row.inputs, row.first, row.second, row.label, segment)]
     digest = sha256_of({"pairs": sorted((row.request_id, repr(row.label)) for row in found), "alpha": alpha,

@@ -46,6 +46,8 @@ def experiment_tick(experiment_id: str) -> str:
     experiment = Experiment.objects.select_related(*RELATED[:-1]).filter(pk=experiment_id).first()
     if experiment is None:
         return ""
+    if experiment.managed_by:
+        return experiment.status  # its rollout looks at the target, and asks for its readouts
     if experiment.status == Status.STARTING:
         _see_start(experiment)
     elif experiment.status in COLLECTING:

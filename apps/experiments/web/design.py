@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib import messages
@@ -23,7 +24,7 @@ from apps.experiments.services.designs import (
     experiment_revise,
 )
 from apps.experiments.web.figures import power_figure
-from apps.experiments.web.said import difference_said, value_said
+from apps.experiments.web.said import days_said, difference_said, value_said
 from apps.experiments.web.typed import MEASURES, MODES, SHARES, UNITS, Typed, typed_of
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound
@@ -179,7 +180,15 @@ def _shown(design: Design, planned: Planned) -> dict[str, Any]:
         "share_word": f"{design.share_of_treatment:.0%}",
         "power_word": f"{sized.power_at_plan:.1%}",
         "looks": design.looks,
+        "pace_said": _pace_said(planned),
     }
+
+
+def _pace_said(planned: Planned) -> str:
+    """The days for all units as measured, with their range; "" where nothing was."""
+    if planned.pace is None or planned.left is None:
+        return ""
+    return days_said(asdict(planned.left), planned.pace.daily, "for all units")
 
 
 def _revision(request: HttpRequest) -> int | None:

@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString, mark_safe
 from apps.experiments.web.said import difference_said
 from apps.kernel.figures import Figure, Twin, layout, stamp
 
+LABEL_PX = 16
+"""From one label to the next: eleven pixels of text, and the room that Plotly leaves around it."""
 _JSON_ESCAPES = {ord("<"): "\\u003C", ord(">"): "\\u003E", ord("&"): "\\u0026"}
 
 
@@ -122,6 +124,27 @@ def boundary_figure(looks: Sequence[Any]) -> dict[str, Any] | None:
     )
 
 
+def pace_figure(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Units after each whole day against the plan; None before the second day."""
+    pace, planned = result.get("pace") or {}, result["units"]["planned"]
+    total = pace.get("total") or []
+    if len(total) < 2:
+        return None
+    days = list(range(1, len(total) + 1))
+    figure = _plain(x_title="day", y_title="units over both arms", tickformat=",d")
+    figure["layout"]["yaxis"] |= {"range": [0, max(planned, total[-1]) * 1.08]}
+    figure["layout"]["shapes"].append(_level(planned))
+    figure["layout"]["annotations"].append(_note("plan", days[-1], planned, "var(--muted)"))
+    figure["data"].append(
+        {"type": "scatter", "mode": "lines+markers", "x": days, "y": total, "marker": {"size": 5},
+         "line": {"color": "var(--accent)", "width": 2}, "hovertemplate": "%{y:,.0f} units<extra></extra>"}
+    )  # fmt: skip
+    rows = [
+        [str(day), f"{new:,.0f}", f"{so_far:,.0f}"] for day, new, so_far in zip(days, pace["daily"], total, strict=True)
+    ]
+    return shown("pace", "Units as they came", figure, Twin(["day", "new", "so far"], rows[::-1]))
+
+
 def _point(look: Any, scale: float) -> tuple[datetime, float, float | None, float | None] | None:
     difference, band = look.result["primary"]["difference"], look.result["look"]
     if "undefined" in difference or look.as_of is None:
@@ -153,7 +176,7 @@ def _plain(*, x_title: str, y_title: str, tickformat: str) -> Figure:
 def _note(word: str, x: float, y: float, tone: str) -> Figure:
     return {
         "text": word, "x": x, "y": y, "xref": "x", "yref": "y", "xanchor": "left", "yanchor": "middle",
-        "showarrow": False, "font": {"size": 11, "color": tone}, "xshift": 6,
+        "showarrow": False, "font": {"size": 11, "color": tone}, "xshift": 6, "bgcolor": "var(--surface)",
     }  # fmt: skip
 
 
@@ -162,7 +185,7 @@ def _spread(notes: list[Figure], height: float, top: float) -> None:
     last = float("inf")
     for note in sorted(notes, key=lambda one: -one["y"]):
         place = note["y"] / top * height
-        wanted = min(place, last - 13)
+        wanted = min(place, last - LABEL_PX)
         note["yshift"], last = round(wanted - place), wanted
 
 

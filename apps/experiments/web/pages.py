@@ -11,7 +11,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, allows, declares
-from apps.experiments.domain.words import ACTIVE, ENDED, Status
+from apps.experiments.domain.snippets import snippet
+from apps.experiments.domain.words import ACTIVE, ENDED, Status, Unit
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import (
     decision_of,
@@ -27,21 +28,27 @@ from apps.experiments.selectors import (
 )
 from apps.experiments.services.decide import words
 from apps.experiments.web.buttons import buttons_of, reasons_of
-from apps.experiments.web.figures import boundary_figure, estimate_figure
+from apps.experiments.web.figures import boundary_figure, estimate_figure, pace_figure
 from apps.experiments.web.said import (
     RAILS,
     SPLITS,
+    clusters_said,
     decision_said,
     difference_said,
     head_sentence,
+    left_said,
     level_of,
+    loss_said,
     range_said,
+    ranks_said,
     row_of,
     value_said,
 )
 from apps.experiments.web.typed import typed_of
+from apps.targets.selectors import observed_of
 
 PAGE_SIZE = 50
+LANGUAGES = (("python", "Python"), ("javascript", "JavaScript"), ("curl", "curl"))
 FINALS = (
     ("ship", "Ship the new version"),
     ("roll_back", "Go back to what served before"),
@@ -84,7 +91,16 @@ def page_context(request: HttpRequest, experiment_id: str) -> dict[str, Any]:
         "design": design,
         "typed": typed_of(found.name, found.endpoint.name, found.treatment_version.semver, design).values,
         "periods": periods_of(found),
+        "snippets": _snippets(request, found) if design.unit is not Unit.REQUEST and found.status not in ENDED else [],
     }
+
+
+def _snippets(request: HttpRequest, found: Experiment) -> list[tuple[str, str]]:
+    """(language, lines) with this experiment's own addresses."""
+    observed = observed_of(found.endpoint)
+    gateway = observed.address if observed and observed.address else f"http://<gateway>/serve/{found.endpoint.name}"
+    api = request.build_absolute_uri(f"/api/v1/experiments/{found.pk}")
+    return [(word, snippet(name, api=api, gateway=gateway)) for name, word in LANGUAGES]
 
 
 @declares("experiment.read")
@@ -113,6 +129,8 @@ def head(request: HttpRequest, experiment_id: str) -> HttpResponse:
         context |= {
             "advice": decision_said(result["decision"]["kind"]),
             "advice_words": words(result["decision"]["kind"]),
+            "loss": loss_said(result),
+            "left": left_said(result),
         }
     return render(request, "experiments/_head.html", context)
 
@@ -143,6 +161,10 @@ def result(request: HttpRequest, experiment_id: str) -> HttpResponse:
         "unadjusted": _unadjusted(primary),
         "estimate": estimate_figure(looks, primary) if looks else None,
         "boundary": boundary_figure(looks),
+        "pace": pace_figure(result),
+        "left": left_said(result),
+        "ranks": [said for metric in [primary, *result["secondary"]] if (said := ranks_said(metric)) is not None],
+        "clusters": [clustered for metric in result["secondary"] if (clustered := clusters_said(metric))],
     }
     return render(request, "experiments/_result.html", context)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -123,6 +123,76 @@ def row_of(metric: Mapping[str, Any], role: str = "") -> Row:
         word=word,
         method=difference.get("method", ""),
         undefined=difference.get("text", "") if is_undefined else "",
+    )
+
+
+def loss_said(result: Mapping[str, Any]) -> str:
+    """What the choice would cost if it were wrong; "" where nothing is known (looks made before this was kept)."""
+    decision, primary = result["decision"], result["primary"]
+    loss, chance = decision.get("expected_loss") or {}, decision.get("chance_better")
+    if chance is None or loss.get("ship") is None or loss.get("keep") is None:
+        return ""
+    ship, keep = (_loss(primary, loss[name]) for name in ("ship", "keep"))
+    return (
+        f"The new version is better with a chance of {chance:.1%}. Shipping it would lose {ship} on average, keeping "
+        f"the old one {keep}. Stopping on this chance guards nothing; the boundary decides."
+    )
+
+
+def _loss(metric: Mapping[str, Any], value: float) -> str:
+    """Without a sign, and without digits that mean nothing."""
+    if _is_share(metric) and value < 1e-5:
+        return "less than 0.001 pp"
+    return difference_said(metric, value).lstrip("+")
+
+
+def left_said(result: Mapping[str, Any]) -> str:
+    """Days until the plan is full, by the measured curve, with their range; "" where there is no day yet."""
+    pace = result.get("pace") or {}
+    left = pace.get("days_left")
+    if not left:
+        return ""
+    return days_said(left, pace["daily"], "left")
+
+
+def days_said(left: Mapping[str, Any], daily: Sequence[float], word: str) -> str:
+    """About 9 days left (7 to 12, 80 %), by 5 whole days of 1,920 a day."""
+    if left["likely"] == 0:
+        return "All units that were planned are there."
+    if left["likely"] is None:
+        return "At this pace the units never come together: raise the coverage or the effect."
+    latest = "never" if left["latest"] is None else f"{left['latest']:,}"
+    days = "day" if len(daily) == 1 else "days"
+    falls = f", falling as day^−{left['decline']:.2f}" if left["decline"] > 0.005 else ""
+    return (
+        f"About {left['likely']:,} days {word} ({left['soonest']:,} to {latest}, 80 % range), by {len(daily)} whole "
+        f"{days}; {left['per_day']:,.0f} new units a day next{falls}."
+    )
+
+
+def ranks_said(metric: Mapping[str, Any]) -> dict[str, str] | None:
+    """P(T > C) of one metric, None where there are no units to rank."""
+    ranks = metric.get("ranks")
+    if not ranks or "undefined" in ranks:
+        return None
+    units = ranks["units"]
+    return {
+        "name": metric["name"],
+        "chance": f"{ranks['estimate']:.1%}",
+        "interval": f"{ranks['lower']:.1%} to {ranks['upper']:.1%}",
+        "p": _p(ranks["p_value"]),
+        "of": f"{units[CONTROL]:,} and {units[TREATMENT]:,} units" + (", drawn by lot" if ranks["is_sample"] else ""),
+    }
+
+
+def clusters_said(metric: Mapping[str, Any]) -> str:
+    """That a quantile's interval allows for several values of one unit, "" elsewhere."""
+    effects = metric.get("clusters")
+    if not effects:
+        return ""
+    return (
+        f"{metric['name']}: values of one unit resemble each other; the interval is that of {effects[CONTROL]:.2f} and "
+        f"{effects[TREATMENT]:.2f} times fewer independent values."
     )
 
 

@@ -149,8 +149,9 @@ def lower_tail(t: Floats, df: Floats) -> Floats:
     return cast(Floats, np.where(infinite, special.ndtr(t), student))
 
 
-def critical(df: npt.ArrayLike, alpha: float, alternative: str = "two-sided") -> Floats:
-    """The quantile that an interval of this kind multiplies its standard error with."""
+def critical(df: npt.ArrayLike, alpha: float | Floats, alternative: str = "two-sided") -> Floats:
+    """The quantile that an interval of this kind multiplies its standard error with; alpha one number, or an array
+    that broadcasts with df."""
     checks.one_of("alternative", alternative, ALTERNATIVES)
     tail = alpha / 2.0 if alternative == "two-sided" else alpha
     freedom = np.asarray(df, np.float64)
@@ -159,7 +160,7 @@ def critical(df: npt.ArrayLike, alpha: float, alternative: str = "two-sided") ->
     return cast(Floats, np.where(infinite, -special.ndtri(tail), student))
 
 
-def interval(value: Any, error: Any, df: Any, alpha: float, alternative: str) -> tuple[Floats, Floats]:
+def interval(value: Any, error: Any, df: Any, alpha: float | Floats, alternative: str) -> tuple[Floats, Floats]:
     half = critical(df, alpha, alternative) * error
     lower = np.full(np.shape(half), -np.inf) if alternative == "less" else value - half
     upper = np.full(np.shape(half), np.inf) if alternative == "greater" else value + half

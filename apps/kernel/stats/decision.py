@@ -129,13 +129,16 @@ def _keep_running(plan: DecisionPlan, progress: Progress, waiting: list[str], in
 
 
 def _words(plan: DecisionPlan, primary: PrimaryResult) -> str:
+    better = (primary.estimate > 0.0) is plan.higher_is_better
+    sure = f"surely {'better' if better else 'worse'} than the control"
     if math.isinf(primary.lower) and math.isinf(primary.upper):
+        if primary.crossed:
+            return f"{plan.metric}: {primary.estimate:+.4g}; the boundary was crossed at an earlier look: {sure}"
         return f"{plan.metric}: {primary.estimate:+.4g}; this look may spend no error, so it decides nothing"
     numbers = f"{plan.metric}: {primary.estimate:+.4g} (between {primary.lower:+.4g} and {primary.upper:+.4g})"
     if not primary.crossed:
         return f"{numbers}: the boundary of this look is not crossed"
-    better = (primary.estimate > 0.0) is plan.higher_is_better
-    return f"{numbers}: surely {'better' if better else 'worse'} than the control"
+    return f"{numbers}: {sure}"
 
 
 def _hash(*parts: Any) -> str:

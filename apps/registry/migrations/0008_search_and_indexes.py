@@ -51,8 +51,10 @@ DO $$
 DECLARE one record;
 BEGIN
     FOR one IN SELECT indexname FROM pg_indexes
-                WHERE schemaname = current_schema() AND indexname LIKE '%\\_like' AND tablename IN
-                      ('registry_model', 'registry_modelversion', 'registry_alias')
+                WHERE schemaname = current_schema()
+                  AND (indexname LIKE '%\\_like' AND tablename IN
+                       ('registry_model', 'registry_modelversion', 'registry_alias')
+                       OR indexname LIKE 'registry\\_modelversion\\_model\\_id\\_%')
     LOOP
         EXECUTE format('DROP INDEX %I', one.indexname);
     END LOOP;
@@ -64,15 +66,21 @@ $$;
 class Migration(migrations.Migration):
     dependencies = [("registry", "0007_version_image")]
     operations = [
-        migrations.AlterField(
-            "modelversion",
-            "model",
-            models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="versions",
-                to="registry.model",
-            ),
+        # By name: altering the field would drop every index on this column alone, the one that holds "one version in
+        # Production" among them.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    "modelversion",
+                    "model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="registry.model",
+                    ),
+                )
+            ]
         ),
         migrations.RunSQL(UNASKED, migrations.RunSQL.noop),
         migrations.RunSQL(TOUCH, NO_TOUCH),

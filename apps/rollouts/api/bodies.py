@@ -7,11 +7,12 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.kernel.rest import PageQuery, StrictBoolean, StrictChar, StrictFloat, StrictInteger, StrictSerializer
+from apps.rollouts.api.experiment_bodies import TrialBody, TrialFields
 from apps.rollouts.api.shapes import PHASES, STRATEGIES
 from apps.rollouts.api.waiting import LONGEST_SECONDS
 from apps.rollouts.domain.plan import FULL_BP, Metric, StepKind, Strategy, Unapproved
 from apps.rollouts.domain.strategies import DECIDE_SECONDS, PROFILES, STANDARD
-from apps.rollouts.domain.validate import MAX_QUORUM, MAX_SECONDS, MAX_STEPS, MIN_DEADLINE
+from apps.rollouts.domain.validate import MAX_QUORUM, MAX_SECONDS, MAX_STEPS, MAX_WARM_SECONDS, MIN_DEADLINE
 from apps.rollouts.services.lifecycle import SUPERSEDE
 
 MAX_GATES = 20
@@ -26,7 +27,7 @@ class GateBody(StrictSerializer):
     threshold_seconds = StrictFloat(required=False, allow_null=True, help_text="slow_share only: slow is over this.")
 
 
-class StepBody(StrictSerializer):
+class StepBody(TrialFields):
     kind = serializers.ChoiceField(choices=[kind.value for kind in StepKind])
     weight_bp = StrictInteger(required=False, allow_null=True, min_value=0, max_value=FULL_BP)
     mirror_bp = StrictInteger(required=False, allow_null=True, min_value=0, max_value=FULL_BP)
@@ -67,6 +68,14 @@ class RolloutBody(StrictSerializer):
     steps = StepBody(many=True, required=False, max_length=MAX_STEPS, help_text="Instead of the strategy's own.")  # type: ignore[call-arg]
     guardrails = GateBody(many=True, required=False, max_length=MAX_GATES, help_text="Instead of the usual two.")  # type: ignore[call-arg]
     approval = ApprovalBody(required=False, allow_null=True, help_text="People who must approve before 100 %.")
+    experiment = TrialBody(required=False, allow_null=True, help_text="strategy ab: what decides, before 100 %.")
+    keep_warm_seconds = StrictInteger(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_WARM_SECONDS,
+        help_text="How long the old version stays ready after the promotion; the profile's own (300 or 0) when absent.",
+    )
     supersede = serializers.ChoiceField(
         choices=list(SUPERSEDE),
         default="reject",

@@ -8,7 +8,8 @@ from typing import Any
 from apps.kernel.actor import Actor
 from apps.kernel.errors import FieldError, InvalidInput
 from apps.registry.selectors import version_by
-from apps.rollouts.domain.plan import GateSpec, Metric, Step, StepKind, Unapproved
+from apps.rollouts.api.experiment_bodies import asking_parts, trial_of, trial_parts
+from apps.rollouts.domain.plan import GateSpec, Metric, Step, StepKind
 from apps.targets.selectors import endpoint_get
 
 
@@ -19,19 +20,21 @@ def draft_of(actor: Actor, body: Mapping[str, Any]) -> dict[str, Any]:
         "endpoint_id": endpoint.pk,
         "version_id": version_by(endpoint.model.name, body["version"], actor=actor).pk,
         "supersede": body["supersede"],
+        "keep_warm_seconds": body.get("keep_warm_seconds"),
         **plan_parts(body),
     }
 
 
 def plan_parts(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What says how it is rolled out: strategy, profile, steps, guardrails, approval. Raises InvalidInput."""
-    approval = body.get("approval")
+    """What says how it is rolled out: strategy, steps, guardrails, approval, experiment. Raises InvalidInput."""
+    approval, experiment = body.get("approval"), body.get("experiment")
     return {
         "strategy": body["strategy"],
         "profile": body["profile"],
         "steps": _steps(body["steps"]) if "steps" in body else None,
         "guardrails": _gates(body["guardrails"], "/guardrails") if "guardrails" in body else None,
         "approval": _approval(approval) if approval is not None else None,
+        "experiment": trial_of(experiment) if experiment is not None else None,
     }
 
 
@@ -43,27 +46,15 @@ def _steps(given: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
             mirror_bp=step.get("mirror_bp"),
             seconds=step.get("seconds"),
             gates=_gates(step.get("gates", ()), f"/steps/{index}/gates"),
-            quorum=step.get("quorum"),
-            deadline_seconds=step.get("deadline_seconds"),
-            on_rejection=_then(step.get("on_rejection")),
-            on_expiry=_then(step.get("on_expiry")),
+            **asking_parts(step),
+            **trial_parts(step),
         )
         for index, step in enumerate(given)
     )
 
 
 def _approval(given: Mapping[str, Any]) -> Step:
-    return Step(
-        StepKind.APPROVAL,
-        quorum=given["quorum"],
-        deadline_seconds=given["deadline_seconds"],
-        on_rejection=_then(given["on_rejection"]),
-        on_expiry=_then(given["on_expiry"]),
-    )
-
-
-def _then(given: str | None) -> Unapproved | None:
-    return Unapproved(given) if given else None
+    return Step(StepKind.APPROVAL, **asking_parts(given))
 
 
 def _gates(given: Sequence[Mapping[str, Any]], pointer: str) -> tuple[GateSpec, ...]:

@@ -44,10 +44,17 @@ class SequenceBody(StrictSerializer):
     steps = StepBody(many=True, required=False, max_length=MAX_STEPS, help_text="Of every member's rollout.")  # type: ignore[call-arg]
     guardrails = GateBody(many=True, required=False, max_length=MAX_GATES, help_text="Instead of the usual two.")  # type: ignore[call-arg]
     approval = ApprovalBody(required=False, allow_null=True, help_text="In every member's rollout, before 100 %.")
+    approve_once = StrictBoolean(
+        default=False,
+        help_text="One review of the whole plan answers the approval steps of all members; for endpoints of one team "
+        "and one environment.",
+    )
     on_failure = serializers.ChoiceField(
         choices=ON_FAILURE,
         default=OnFailure.STOP.value,
-        help_text="stop: nothing more starts; roll_back: what is through goes back too, newest first.",
+        help_text="When a member fails, or one that is through breaks its guardrails or is no longer ready. "
+        "stop: nothing more starts; roll_back: what is through goes back too, newest first; roll_back_wave: of it only "
+        "that wave and later ones.",
     )
     max_concurrent = StrictInteger(
         required=False, allow_null=True, min_value=1, max_value=MAX_MEMBERS, help_text="null: a whole wave at once."
@@ -117,6 +124,7 @@ class SequenceSchema(serializers.Serializer[Any]):
     wave = serializers.IntegerField(help_text="Index of the wave it is at.")
     waves = WaveSchema(many=True)
     on_failure = serializers.ChoiceField(choices=ON_FAILURE)
+    approve_once = serializers.BooleanField()
     max_concurrent = serializers.IntegerField(allow_null=True)
     plan_hash = serializers.CharField()
     revision = serializers.IntegerField()
@@ -151,6 +159,7 @@ class PlannedSequenceSchema(serializers.Serializer[Any]):
     plan_hash = serializers.CharField()
     is_startable = serializers.BooleanField()
     on_failure = serializers.ChoiceField(choices=ON_FAILURE)
+    approve_once = serializers.BooleanField()
     max_concurrent = serializers.IntegerField(allow_null=True)
     waves = PlannedWaveSchema(many=True)
 
@@ -189,6 +198,7 @@ def sequence_show(row: RolloutSequence) -> dict[str, Any]:
             for index, wave in enumerate(row.plan["waves"])
         ],
         "on_failure": row.plan["on_failure"],
+        "approve_once": row.plan.get("approval") == "once",
         "max_concurrent": row.plan["max_concurrent"],
         "plan_hash": row.plan_hash,
         "revision": row.revision,
@@ -227,6 +237,7 @@ def planned_sequence_show(planned: PlannedSequence) -> dict[str, Any]:
         "plan_hash": planned.plan_hash,
         "is_startable": planned.is_startable,
         "on_failure": planned.plan.on_failure.value,
+        "approve_once": planned.plan.is_approved_once,
         "max_concurrent": planned.plan.max_concurrent,
         "waves": [
             {

@@ -218,5 +218,6 @@ def _planned(actor: Actor, body: Mapping[str, Any]) -> PlannedSequence:
         waves=waves,
         on_failure=body["on_failure"],
         max_concurrent=body.get("max_concurrent"),
+        approve_once=body["approve_once"],
         **plan_parts(body),
     )

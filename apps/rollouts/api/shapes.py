@@ -41,6 +41,12 @@ class StepSchema(serializers.Serializer[Any]):
     deadline_seconds = serializers.IntegerField(required=False, allow_null=True)
     on_rejection = serializers.CharField(required=False)
     on_expiry = serializers.CharField(required=False)
+    design = serializers.DictField(required=False, help_text="experiment only, like all below: what decides.")
+    design_hash = serializers.CharField(required=False)
+    on_inconclusive = serializers.CharField(required=False)
+    units_per_day = serializers.FloatField(required=False, allow_null=True)
+    look_seconds = serializers.IntegerField(required=False)
+    horizon_seconds = serializers.IntegerField(required=False, allow_null=True)
 
 
 class PlanSchema(serializers.Serializer[Any]):
@@ -52,6 +58,9 @@ class PlanSchema(serializers.Serializer[Any]):
     inconclusive_deadline_seconds = serializers.IntegerField()
     unready_grace_seconds = serializers.IntegerField()
     drain_seconds = serializers.IntegerField()
+    keep_warm_seconds = serializers.IntegerField(
+        required=False, help_text="How long the old version stays ready after the promotion; absent: not at all."
+    )
     declared_downtime = serializers.BooleanField()
     profile = serializers.CharField(allow_blank=True)
     extra = serializers.DictField()
@@ -71,6 +80,9 @@ class ForecastSchema(serializers.Serializer[Any]):
     expected_seconds = serializers.FloatField(
         allow_null=True,
         help_text="At the load of the last ten minutes; null where nobody calls or a person is awaited.",
+    )
+    sizing = serializers.DictField(
+        allow_null=True, help_text="An experiment step in numbers, each with its formula; null for the others."
     )
 
 
@@ -119,6 +131,7 @@ class LinksSchema(serializers.Serializer[Any]):
     endpoint = serializers.CharField()
     page = serializers.CharField(help_text="The same rollout for a person.")
     review = serializers.CharField(allow_null=True, help_text="Where people decide on the approval it waits for.")
+    experiment = serializers.CharField(allow_null=True, help_text="The experiment that its step began.")
 
 
 class EngineErrorSchema(serializers.Serializer[Any]):
@@ -160,6 +173,9 @@ class RolloutSchema(serializers.Serializer[Any]):
     step_started_at = serializers.DateTimeField(allow_null=True)
     phase_started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
+    warm_until = serializers.DateTimeField(
+        allow_null=True, help_text="Promoted: until then the version before stays ready, and rolling back is immediate."
+    )
     acknowledged_at = serializers.DateTimeField(
         allow_null=True, help_text="When a person said that they know it went back."
     )
@@ -217,6 +233,7 @@ def rollout_show(rollout: Rollout) -> dict[str, Any]:
             name: iso(getattr(rollout, name))
             for name in ("created_at", "started_at", "step_started_at", "phase_started_at", "finished_at")
         },
+        "warm_until": iso(rollout.warm_until),
         "acknowledged_at": iso(rollout.acknowledged_at),
         "acknowledged_by": rollout.acknowledged_by,
         "links": {
@@ -225,6 +242,7 @@ def rollout_show(rollout: Rollout) -> dict[str, Any]:
             "endpoint": f"/api/v1/endpoints/{rollout.endpoint.name}",
             "page": f"/rollouts/{rollout.pk}/",
             "review": f"/api/v1/reviews/{review}" if (review := review_of(rollout)) else None,
+            "experiment": f"/api/v1/experiments/{rollout.experiment_id}" if rollout.experiment_id else None,
         },
     }
 

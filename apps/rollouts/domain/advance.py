@@ -43,7 +43,7 @@ def remember(state: RolloutState, seen: Seen) -> RolloutState:
     if is_known:
         is_unready = state.carries_traffic and not seen.candidate.is_ready
         memo = replace(memo, unready_since=(memo.unready_since or seen.now) if is_unready else None)
-    memo = _heard(memo, sight_of(state, seen).kind, seen.now)
+    memo = _heard(memo, seen.route.is_relieved or sight_of(state, seen).kind is Sighted.STOPPED, seen.now)
     if is_blind(state, seen):
         memo = replace(memo, blind_since=memo.blind_since or seen.now)
     elif memo.blind_since is not None:
@@ -52,8 +52,8 @@ def remember(state: RolloutState, seen: Seen) -> RolloutState:
     return replace(state, memo=memo)
 
 
-def _heard(memo: Memo, kind: Sighted, now: float) -> Memo:
-    if kind is Sighted.STOPPED:
+def _heard(memo: Memo, is_silent: bool, now: float) -> Memo:
+    if is_silent:
         return replace(memo, is_silent=True)
     return replace(memo, is_silent=False, clear_since=now) if memo.is_silent else memo
 
@@ -61,6 +61,8 @@ def _heard(memo: Memo, kind: Sighted, now: float) -> Memo:
 def is_blind(state: RolloutState, seen: Seen) -> bool:
     """Whether this moment proves nothing about the candidate: such time is not counted as baked."""
     if seen.target_error or seen.telemetry_error or not seen.route.is_applied:
+        return True
+    if state.carries_traffic and not seen.candidate.is_ready:
         return True
     sight = sight_of(state, seen)
     return sight.kind is Sighted.STOPPED or (sight.kind is Sighted.QUIET and not may_go_on_quiet(state, seen))

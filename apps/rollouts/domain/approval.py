@@ -82,11 +82,22 @@ def review_evidence(state: RolloutState, seen: Seen, step: int) -> dict[str, Any
             "stable": str(state.plan.extra.get("stable") or state.stable_version),
             "candidate": str(state.plan.extra.get("candidate") or state.candidate_version),
         },
+        **_experiment(seen),
         "step": step + 1,
         "steps": len(state.plan.steps),
         "strategy": state.plan.strategy.value,
         "endpoint": state.endpoint,
     }
+
+
+def _experiment(seen: Seen) -> dict[str, Any]:
+    """What the experiment of the step said, where there is one."""
+    found = seen.experiment
+    if found is None:
+        return {}
+    shown = {"id": found.id, "verdict": found.kind, "look": found.number, "units": found.units,
+             "planned": found.planned, "reasons": list(found.reasons), "inputs_hash": found.inputs_hash}  # fmt: skip
+    return {"experiment": shown}
 
 
 def _gate(finding: Finding) -> dict[str, Any]:

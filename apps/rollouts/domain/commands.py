@@ -91,9 +91,12 @@ def last_weight_step(plan: Plan) -> int | None:
 
 
 def unapproved_step(state: RolloutState) -> int | None:
-    """The index of the first approval step between where it is and 100 %; None when promoting would skip none."""
+    """The index of the first step between where it is and 100 % that people must approve, or are asked about now; None
+    when promoting would skip none."""
     last = last_weight_step(state.plan) or 0
     left = range(max(0, state.step), last)
+    if state.is_measuring and state.is_at_approval:
+        return state.step
     return next((index for index in left if state.plan.steps[index].kind is StepKind.APPROVAL), None)
 
 

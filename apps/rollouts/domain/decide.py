@@ -3,8 +3,9 @@
 Ordered guard clauses, safety first:
 
 1. a finished rollout holds; 2. a person's request is carried out or refused; 3. a pending one waits for its turn;
-4. one that goes back only verifies; 5. a guardrail that FAILs, or a candidate unready for longer than the grace, rolls
-back; 6. a paused one holds; 7. an unreachable target and unreadable telemetry hold; 8. the phase's own rule.
+4. one that goes back only verifies; 5. a guardrail that FAILs, a readout that says so, or a candidate that does not
+stay up or is unready for longer than the grace, rolls back; 6. a paused one holds; 7. an unreachable target and
+unreadable telemetry hold; 8. the phase's own rule.
 
 Weight never falls except by RollBack and Supersede; a move forward is refused inside a freeze window.
 """
@@ -37,7 +38,9 @@ from apps.rollouts.domain.plan import Strategy
 from apps.rollouts.domain.sight import Sight, Sighted, sight_of
 from apps.rollouts.domain.split import split_hold
 from apps.rollouts.domain.state import Policy, RolloutState, Seen
+from apps.rollouts.domain.trial import harm, trial_answer
 from apps.rollouts.domain.unlooked import may_go_on_quiet, phase_seconds, unlooked_words
+from apps.rollouts.domain.wanted import is_kept_warm
 
 SLOT_SECONDS = 10
 """A request may be reported up to a slot after it was served: silence counts from there."""
@@ -131,14 +134,20 @@ def _danger(state: RolloutState, seen: Seen, sight: Sight) -> Action | None:
     failed = failing(state.plan.guardrails, state, seen, sight)
     if failed:
         return _back_if_stable_lives(state, seen, "; ".join(finding.reason for finding in failed))
+    harmed = harm(state, seen)
+    if harmed is not None:
+        return _back_if_stable_lives(state, seen, harmed)
     since = state.memo.unready_since
     if since is None or state.phase is Phase.PREPARING or seen.target_error:
         return None
     unready = seen.now - since
     why = seen.candidate.reason or seen.candidate.state
+    if seen.candidate.is_down:
+        return _back_if_stable_lives(state, seen, f"{state.candidate_version} does not stay up: {why}")
     if unready < state.plan.unready_grace_seconds:
         limit = state.plan.unready_grace_seconds
-        return Hold(f"{state.candidate_version} has not been ready for {unready:.0f} s ({why}); back at {limit} s")
+        held = f"{state.candidate_version} has not been ready for {unready:.0f} s ({why}); back at {limit} s"
+        return Hold(f"{held}; meanwhile it gets no traffic" if seen.route.is_relieved else held)
     return _back_if_stable_lives(
         state, seen, f"{state.candidate_version} has not been ready for {unready:.0f} s: {why}"
     )
@@ -186,7 +195,8 @@ def _shifting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
             return Hold(split.reason)
         blocker = split.reason
     if waited >= limit:
-        return RollBack(f"step {state.step + 1} did not take effect within {limit} s: {blocker}")
+        reason = f"step {state.step + 1} did not take effect within {limit} s: {blocker}"
+        return _back_if_stable_lives(state, seen, reason)
     return Hold(f"{blocker}; {waited:.0f} of {limit} s{unlooked_words(state)}")
 
 
@@ -248,7 +258,21 @@ def _waiting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
     return forward(state, seen, said) if blind is None else Hold(f"{said}; {blind}")
 
 
+def _measuring(state: RolloutState, seen: Seen, sight: Sight) -> Action:
+    answered = trial_answer(state, seen)
+    if isinstance(answered, RollBack):
+        return _back_if_stable_lives(state, seen, answered.reason)
+    if not isinstance(answered, str | Hold):
+        return answered
+    blind = _blind(state, seen, sight)
+    if blind is not None:
+        return Hold(f"{answered}; {blind}" if isinstance(answered, str) else blind)
+    return forward(state, seen, answered) if isinstance(answered, str) else answered
+
+
 def _gating(state: RolloutState, seen: Seen, sight: Sight) -> Action:
+    if state.is_measuring:
+        return _measuring(state, seen, sight)
     found = [judge(spec, state, seen, sight) for spec in state.plan.steps[state.step].gates]
     failed = [finding.reason for finding in found if finding.verdict is Verdict.FAIL]
     if failed:
@@ -274,10 +298,13 @@ def _promoting(state: RolloutState, seen: Seen, sight: Sight) -> Action:
         return Hold(left)
     if seen.freeze:
         return Hold(f"a freeze window is open: {seen.freeze}; {state.stable_version} stays until it ends")
-    return Finish(
+    done = (
         f"{state.candidate_version} serves all traffic; no request reached {state.stable_version} for "
         f"{state.plan.drain_seconds} s"
     )
+    if is_kept_warm(state):
+        done += f"; it is kept warm for {state.plan.keep_warm_seconds} s more"
+    return Finish(done)
 
 
 def _rolling_back(state: RolloutState, seen: Seen) -> Action:

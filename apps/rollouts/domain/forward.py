@@ -35,12 +35,12 @@ def forward(state: RolloutState, seen: Seen, reason: str) -> Action:
 def step_again(state: RolloutState, seen: Seen, note: str = "") -> Action:
     """The current step's traffic is verified: go on inside it (its pause or gate) or to the next one."""
     kind = state.plan.steps[state.step].kind if state.step >= 0 else None
-    verified = f"{note}{state.weight_bp / 100:g} % verified at the target"
+    verified = f"{note}{'arms' if state.has_arms else f'{state.weight_bp / 100:g} %'} verified at the target"
     if kind is StepKind.PAUSE and not state.memo.is_released:
         seconds = state.plan.steps[state.step].seconds
         if seconds is None or baked_seconds(state, seen.now) < seconds:
             return begin(state, state.step, verified)
-    if kind in {StepKind.GATE, StepKind.APPROVAL}:
+    if kind in {StepKind.GATE, StepKind.APPROVAL, StepKind.EXPERIMENT}:
         return begin(state, state.step, verified)
     return forward(state, seen, verified)
 
@@ -58,6 +58,10 @@ def begin(state: RolloutState, index: int, reason: str) -> Action:
             return Bake(f"{reason}; {place}: bakes {rest} s", index, rest)
         case StepKind.GATE:
             return Gate(f"{reason}; {place}: {', '.join(gate.name for gate in step.gates)} must pass", index)
+        case StepKind.EXPERIMENT if index == state.step:
+            return Gate(f"{reason}; {place}: an experiment decides", index)
+        case StepKind.EXPERIMENT:
+            return _split(state, step, index, f"{reason}; {place}")
         case StepKind.APPROVAL:
             return AskForReview(f"{reason}; {place}: {people_words(step.quorum or 1)} must approve", index)
         case _:
@@ -76,6 +80,15 @@ def _shift(state: RolloutState, step: Step, index: int, reason: str) -> Action:
         return Hold(f"the plan lowers the weight to {weight_bp / 100:g} %: only going back does that")
     copies = f", {mirror_bp / 100:g} % copied to it" if mirror_bp else ""
     return Shift(f"{reason}: {state.candidate_version} to {weight_bp / 100:g} %{copies}", index, weight_bp, mirror_bp)
+
+
+def _split(state: RolloutState, step: Step, index: int, reason: str) -> Action:
+    """Both arms of an experiment: by weight, or by what callers bring while the weight stays."""
+    share = f"{(step.weight_bp or 0) / 100:g} %"
+    if step.route_weight_bp is None and step.design is not None:
+        unit = step.design.unit.value
+        return Shift(f"{reason}: {share} of {unit}s to {state.candidate_version}, by their arm", index, state.weight_bp)
+    return _shift(state, step, index, reason)
 
 
 def _end(state: RolloutState, reason: str) -> Action:

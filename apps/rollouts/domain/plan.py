@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from apps.experiments.domain.design import Design
+from apps.experiments.domain.words import TREATMENT, Unit
 from apps.kernel.canonical import sha256_of
 from apps.kernel.errors import InvalidInput
 
@@ -18,6 +20,7 @@ class Strategy(StrEnum):
     BLUE_GREEN = "blue_green"
     SHADOW = "shadow"
     RECREATE = "recreate"
+    AB = "ab"
 
 
 class StepKind(StrEnum):
@@ -26,6 +29,7 @@ class StepKind(StrEnum):
     PAUSE = "pause"
     GATE = "gate"
     APPROVAL = "approval"
+    EXPERIMENT = "experiment"
 
 
 class Unapproved(StrEnum):
@@ -33,6 +37,13 @@ class Unapproved(StrEnum):
 
     ROLL_BACK = "roll_back"
     HOLD = "hold"
+
+
+class Inconclusive(StrEnum):
+    """What an experiment step does when nothing was proved by its end."""
+
+    KEEP_STABLE = "keep_stable"
+    ASK = "ask"
 
 
 class Metric(StrEnum):
@@ -76,6 +87,11 @@ class Step:
 
     For approval: ``quorum`` people must approve (1), none of whom started the rollout, within ``deadline_seconds``
     (None: whenever); ``on_rejection`` (roll back) and ``on_expiry`` (hold) say what happens else.
+
+    For experiment: ``design`` decides, by readouts every ``look_seconds`` (None: as the design says); ``weight_bp`` is
+    the treatment's share. Without a result when all planned units are in, or after ``horizon_seconds``, it does
+    ``on_inconclusive``: keep stable, or ask people as an approval step does. ``units_per_day``: what the planner
+    reckons with, over both arms.
     """
 
     kind: StepKind
@@ -87,12 +103,42 @@ class Step:
     deadline_seconds: int | None = None
     on_rejection: Unapproved | None = None
     on_expiry: Unapproved | None = None
+    design: Design | None = None
+    on_inconclusive: Inconclusive | None = None
+    units_per_day: float | None = None
+    look_seconds: int | None = None
+    horizon_seconds: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind is StepKind.APPROVAL:  # written out: a plan that leaves a default unsaid is the same plan
-            for name, usual in (("quorum", 1), ("on_rejection", Unapproved.ROLL_BACK), ("on_expiry", Unapproved.HOLD)):
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, usual)
+        """Defaults are written out: a plan that leaves one unsaid is the same plan."""
+        if self.kind is StepKind.EXPERIMENT:
+            self._default("on_inconclusive", Inconclusive.KEEP_STABLE)
+            if self.design is not None:
+                self._default("weight_bp", self.design.weights_bp.get(TREATMENT))
+                self._default("look_seconds", self.design.look_every_hours * 3600)
+        if self.asks_people:
+            self._default("quorum", 1)
+            self._default("on_rejection", Unapproved.ROLL_BACK)
+            self._default("on_expiry", Unapproved.HOLD)
+
+    def _default(self, name: str, usual: object) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, usual)
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether people may have to decide on a review of this step."""
+        return self.kind is StepKind.APPROVAL or self.on_inconclusive is Inconclusive.ASK
+
+    @property
+    def is_by_arm(self) -> bool:
+        """An experiment whose callers bring their arm in a header: the weights stay as they were."""
+        return self.design is not None and self.design.unit is not Unit.REQUEST
+
+    @property
+    def route_weight_bp(self) -> int | None:
+        """The candidate's weight that the step wants of the route, None where it leaves it alone."""
+        return None if self.is_by_arm else self.weight_bp
 
     @classmethod
     def full(cls) -> Step:
@@ -112,6 +158,8 @@ class Plan:
     inconclusive_deadline_seconds: int = 3600
     unready_grace_seconds: int = 30
     drain_seconds: int = 10
+    keep_warm_seconds: int = 0
+    """After the promotion the old version stays up so long, ready and without traffic: a way back starts nothing."""
     declared_downtime: bool = False
     profile: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -137,6 +185,8 @@ class Plan:
             "inconclusive_deadline_seconds": self.inconclusive_deadline_seconds,
             "unready_grace_seconds": self.unready_grace_seconds,
             "drain_seconds": self.drain_seconds,
+            # left out where nothing is kept warm: a plan that was stored before there was such a thing keeps its hash
+            **({"keep_warm_seconds": self.keep_warm_seconds} if self.keep_warm_seconds else {}),
             "declared_downtime": self.declared_downtime,
             "profile": self.profile,
             "extra": dict(self.extra),
@@ -167,9 +217,10 @@ def gate_from(data: Mapping[str, Any]) -> GateSpec:
 
 
 def _step_json(step: Step) -> dict[str, Any]:
-    approval = {name: getattr(step, name) for name in _APPROVAL} if step.kind is StepKind.APPROVAL else {}
+    approval = {name: getattr(step, name) for name in _APPROVAL} if step.asks_people else {}
     return {
         **approval,
+        **(_experiment_json(step) if step.kind is StepKind.EXPERIMENT else {}),
         "kind": step.kind.value,
         "weight_bp": step.weight_bp,
         "mirror_bp": step.mirror_bp,
@@ -178,7 +229,18 @@ def _step_json(step: Step) -> dict[str, Any]:
     }
 
 
+def _experiment_json(step: Step) -> dict[str, Any]:
+    """``design_hash`` is for readers; it follows from the design."""
+    design = step.design
+    return {
+        **{name: getattr(step, name) for name in _EXPERIMENT},
+        "design": design.to_json() if design else None,
+        "design_hash": design.design_hash if design else "",
+    }
+
+
 _APPROVAL = ("quorum", "deadline_seconds", "on_rejection", "on_expiry")
+_EXPERIMENT = ("on_inconclusive", "units_per_day", "look_seconds", "horizon_seconds")
 
 
 def _step_from(data: Mapping[str, Any]) -> Step:
@@ -192,4 +254,9 @@ def _step_from(data: Mapping[str, Any]) -> Step:
         deadline_seconds=data.get("deadline_seconds"),
         on_rejection=Unapproved(data["on_rejection"]) if data.get("on_rejection") else None,
         on_expiry=Unapproved(data["on_expiry"]) if data.get("on_expiry") else None,
+        design=Design.from_json(data["design"]) if data.get("design") else None,
+        on_inconclusive=Inconclusive(data["on_inconclusive"]) if data.get("on_inconclusive") else None,
+        units_per_day=data.get("units_per_day"),
+        look_seconds=data.get("look_seconds"),
+        horizon_seconds=data.get("horizon_seconds"),
     )

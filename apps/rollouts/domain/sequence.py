@@ -114,11 +114,13 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """``is_whole``: members that are through go back as well, newest first; else only those under way."""
+    """``is_whole``: members that are through go back as well, newest first; else only those under way. ``wave``: only
+    those of that wave and later ones; None for all."""
 
     reason: str
     outcome: SequenceOutcome
     is_whole: bool
+    wave: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,9 @@ class SequenceMemo:
     """What is remembered from one look to the next.
 
     ``baked_seconds``: what the bake between two waves had before a pause. ``retry``: members that a person wants tried
-    again. ``outcome``, ``is_whole``, ``cause``: how a way back will end, how far it reaches, and why.
+    again. ``outcome``, ``is_whole``, ``back_wave``, ``cause``: how a way back will end, how far it reaches, and why.
+    ``watch_from``: members that are through are judged by what came since then (0: since their promotion);
+    ``unready_since``: member -> when one that is through was first seen not to be ready, without a break since.
     """
 
     baked_seconds: float = 0.0
@@ -214,6 +218,9 @@ class SequenceMemo:
     outcome: SequenceOutcome | None = None
     is_whole: bool = False
     cause: str = ""
+    back_wave: int | None = None
+    watch_from: float = 0.0
+    unready_since: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "retry": list(self.retry)}
@@ -276,9 +283,11 @@ class MemberSeen:
 
     ``rollout``, ``phase``, ``reason``, ``finished_at``: of its newest attempt, "" and None before the first.
     ``is_serving``: the endpoint's stable version is the candidate; ``serves`` names what is. ``trouble``: what is wrong
-    at an endpoint that is through. ``obstacle``: why it cannot be started now. ``newer``: an attempt that a person
-    started on the rollout's page. ``is_ours``: it is paused, and this sequence has paused it; ``was_held``: this
-    sequence has paused it since its phase began. ``back…``: its way back; ``left``: why there is none.
+    at an endpoint that is through; ``failing``: which of its guardrails are broken there, ``unready``: that it is not
+    ready, both in numbers, the latter counts after ``grace_seconds``. ``obstacle``: why it cannot be started now.
+    ``newer``: an attempt that a person started on the rollout's page. ``is_ours``: it is paused, and this sequence has
+    paused it; ``was_held``: this sequence has paused it since its phase began. ``back…``: its way back; ``left``: why
+    there is none.
     """
 
     member: str
@@ -298,6 +307,9 @@ class MemberSeen:
     back_phase: Phase | None = None
     back_reason: str = ""
     left: str = ""
+    failing: tuple[str, ...] = ()
+    unready: str = ""
+    grace_seconds: float = 0.0
 
     @property
     def is_active(self) -> bool:
@@ -360,4 +372,4 @@ class SequenceSeen:
 def _member_from(data: Mapping[str, Any]) -> MemberSeen:
     phases = {name: Phase(data[name]) if data[name] else None for name in ("phase", "back_phase")}
     obstacle = Obstacle(**data["obstacle"]) if data["obstacle"] else None
-    return MemberSeen(**{**data, **phases, "obstacle": obstacle})
+    return MemberSeen(**{**data, **phases, "obstacle": obstacle, "failing": tuple(data.get("failing", ()))})

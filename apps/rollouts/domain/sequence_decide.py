@@ -42,7 +42,8 @@ FORWARD = frozenset({SequencePhase.RUNNING, SequencePhase.BAKING, SequencePhase.
 
 
 def sequence_decide(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
-    """Guard clauses, in this order: ended, asked, going back, adopted, failed, halted, then the phase's own rule."""
+    """Guard clauses, in this order: ended, asked, going back, adopted, failed, no longer standing, halted, then the
+    phase's own rule."""
     if state.phase in SEQUENCE_TERMINAL:
         return Hold(f"ended: {state.phase.value}")
     if seen.request is not None:
@@ -54,7 +55,11 @@ def sequence_decide(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
         return Adopt(f"{tried.endpoint} was tried again on its own page", tried.member, tried.newer)
     failed = _failed(state, seen)
     if failed and state.phase is not SequencePhase.STOPPED:
-        return _fail(state, "; ".join(one.failure for one in failed))
+        return _fail(state, "; ".join(one.failure for one in failed), failed)
+    fallen = _fallen(state, seen)
+    if fallen and state.phase is not SequencePhase.STOPPED:
+        said = "; ".join(f"{one.endpoint}: {why}" for one, why in fallen)
+        return _fail(state, f"{said}, after it was through", [one for one, _ in fallen])
     match state.phase:
         case SequencePhase.STOPPED | SequencePhase.PAUSED:
             return _halted(state, seen)
@@ -110,7 +115,8 @@ def _answer(state: SequenceState, seen: SequenceSeen, request: SequenceRequest) 
                 return Hold(f"a member failed, so no wave begins: {'; '.join(one.failure for one in failed)}")
             return Advance(f"continued by {why}", state.wave + 1)
         case SequenceCommand.ABORT:
-            if state.phase is SequencePhase.ROLLING_BACK and (state.memo.is_whole or not request.is_whole):
+            goes_whole = state.memo.is_whole and state.memo.back_wave is None
+            if state.phase is SequencePhase.ROLLING_BACK and (goes_whole or not request.is_whole):
                 return Hold(f"already going back; aborted by {why}")
             return RollBack(f"aborted by {why}", SequenceOutcome.ABORTED, request.is_whole)
         case _:
@@ -121,10 +127,40 @@ def _failed(state: SequenceState, seen: SequenceSeen) -> list[MemberSeen]:
     return [one for one in seen.members if one.is_failed and one.member not in state.memo.retry]
 
 
-def _fail(state: SequenceState, why: str) -> SequenceAction:
-    if state.plan.on_failure is OnFailure.ROLL_BACK:
-        return RollBack(why, SequenceOutcome.ROLLED_BACK, is_whole=True)
-    return Stop(why)
+def _fail(state: SequenceState, why: str, failed: Iterable[MemberSeen]) -> SequenceAction:
+    """By the plan's policy. The wave of the first that failed is where a way back of waves begins."""
+    match state.plan.on_failure:
+        case OnFailure.STOP:
+            return Stop(why)
+        case OnFailure.ROLL_BACK:
+            return RollBack(why, SequenceOutcome.ROLLED_BACK, is_whole=True)
+        case OnFailure.ROLL_BACK_WAVE:
+            wave = min(state.plan.wave_of(one.member) for one in failed)
+            return RollBack(why, SequenceOutcome.ROLLED_BACK, is_whole=True, wave=wave)
+        case _:
+            assert_never(state.plan.on_failure)
+
+
+def sequence_remember(state: SequenceState, seen: SequenceSeen) -> SequenceState:
+    """The state with what this look adds to what must be known at the next one: since when a member is not ready."""
+    before = state.memo.unready_since
+    unready = {one.member: before.get(one.member, seen.now) for one in seen.members if one.unready}
+    if state.phase in SEQUENCE_TERMINAL or unready == dict(before):
+        return state
+    return replace(state, memo=replace(state.memo, unready_since=unready))
+
+
+def _fallen(state: SequenceState, seen: SequenceSeen) -> list[tuple[MemberSeen, str]]:
+    """Members that were through and do not stand well any more, with the numbers."""
+    found = []
+    for one in seen.members:
+        said = list(one.failing)
+        since = state.memo.unready_since.get(one.member)
+        if one.unready and since is not None and seen.now - since >= one.grace_seconds:
+            said.append(f"{one.unready} for {seen.now - since:.0f} s (limit {one.grace_seconds:g} s)")
+        if said and one.member not in state.memo.retry:
+            found.append((one, ", ".join(said)))
+    return found
 
 
 def _halted(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
@@ -154,7 +190,7 @@ def _run(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
     hopeless = [one for one in open_ones if one.obstacle is not None and not one.obstacle.is_passing]
     if hopeless:
         said = "; ".join(f"{one.endpoint}: {one.obstacle.reason}" for one in hopeless if one.obstacle)
-        return _fail(state, f"cannot be started: {said}")
+        return _fail(state, f"cannot be started: {said}", hopeless)
     if ready and room > 0:
         again = "again " if ready[0].rollout else ""
         return Start(f"{state.label}: {ready[0].endpoint} begins {again}".strip(), ready[0].member)
@@ -213,7 +249,7 @@ def _going_back(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
     if returning is not None:
         said = f"; {returning.back_reason}" if returning.back_reason else ""
         return Hold(f"going back ({memo.cause}): {returning.endpoint} {_word(returning.back_phase)}{said}")
-    through = _through(seen) if memo.is_whole else []
+    through = _through(state, seen) if memo.is_whole else []
     if through:
         newest = max(through, key=lambda one: (one.finished_at or 0.0, one.member))
         if newest.obstacle is not None:
@@ -226,10 +262,14 @@ def _going_back(state: SequenceState, seen: SequenceSeen) -> SequenceAction:
     return Settle(memo.cause, outcome)
 
 
-def _through(seen: SequenceSeen) -> list[MemberSeen]:
-    """What this sequence has brought forward and nothing has brought back yet."""
+def _through(state: SequenceState, seen: SequenceSeen) -> list[MemberSeen]:
+    """What this sequence has brought forward and nothing has brought back yet, as far as the way back reaches."""
+    first = state.memo.back_wave or 0
     return [
-        one for one in seen.members if one.phase is Phase.PROMOTED and one.is_serving and not one.back and not one.left
+        one
+        for one in seen.members
+        if one.phase is Phase.PROMOTED and one.is_serving and not one.back and not one.left
+        if state.plan.wave_of(one.member) >= first
     ]
 
 
@@ -258,11 +298,13 @@ def _memo_after(state: SequenceState, action: SequenceAction, now: float) -> Seq
         case Stop(reason):
             return replace(memo, cause=reason)
         case Resume(_, retry):
-            return replace(memo, retry=retry, cause="")
+            # whoever resumes has seen what was measured until now: from here on it is judged anew
+            watch_from = now if state.phase is SequencePhase.STOPPED else memo.watch_from
+            return replace(memo, retry=retry, cause="", watch_from=watch_from, unready_since={})
         case Start(_, member) | Adopt(_, member, _):
             return replace(memo, retry=tuple(one for one in memo.retry if one != member))
-        case RollBack(reason, outcome, is_whole):
-            return replace(memo, outcome=outcome, is_whole=is_whole, cause=reason, retry=())
+        case RollBack(reason, outcome, is_whole, wave):
+            return replace(memo, outcome=outcome, is_whole=is_whole, back_wave=wave, cause=reason, retry=())
         case _:
             return memo
 

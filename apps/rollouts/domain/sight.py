@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from apps.experiments.domain.words import CONTROL, TREATMENT
 from apps.rollouts.domain.plan import FULL_BP
 from apps.rollouts.domain.state import RolloutState, Seen
 
@@ -47,7 +48,7 @@ def sight_of(state: RolloutState, seen: Seen) -> Sight:
         return Sight(Sighted.FLOWING, f"newest report {candidate_age:.0f} s old")
     if stable_at is None or seen.now - stable_at > STALE_SECONDS:
         return Sight(Sighted.QUIET, f"no request to {state.endpoint} was reported for {candidate_age:.0f} s")
-    missing = _missing(state, seen, candidate_age, seen.now - began)
+    missing = _missing(state, seen, candidate_age, seen.now - began) + _missing_arm(state, seen, candidate_age, began)
     if missing < EXPECTED:
         return Sight(Sighted.FLOWING, f"newest report {candidate_age:.0f} s old, about {missing:.1f} requests missing")
     sentence = f"nothing of {state.candidate_version} arrived for {candidate_age:.0f} s while stable reported"
@@ -59,3 +60,12 @@ def _missing(state: RolloutState, seen: Seen, age: float, elapsed: float) -> flo
     stable_rate = seen.stable_traffic.weighted / max(elapsed, 1.0)
     all_rate = stable_rate * FULL_BP / max(1, FULL_BP - state.weight_bp)
     return all_rate * max(state.weight_bp, state.mirror_bp) / FULL_BP * age
+
+
+def _missing_arm(state: RolloutState, seen: Seen, age: float, began: float) -> float:
+    """Requests of the treatment's arm that the candidate should have had, by what the control's arm served."""
+    design = state.here.design if state.here is not None and state.has_arms else None
+    if design is None:
+        return 0.0
+    rate = seen.stable_traffic.assigned / max(seen.now - began, 1.0)
+    return rate * design.weights_bp[TREATMENT] / max(1, design.weights_bp[CONTROL]) * age

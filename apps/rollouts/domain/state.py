@@ -12,7 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 from apps.rollouts.domain.machine import Outcome, Phase
-from apps.rollouts.domain.plan import Plan, StepKind
+from apps.rollouts.domain.plan import Plan, Step, StepKind
+
+_IN_A_STEP = frozenset({Phase.SHIFTING, Phase.BAKING, Phase.WAITING, Phase.GATING, Phase.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Memo:
     ``unlooked_seconds`` sums the gaps of the current phase in which nobody looked (``unlooked.py``), apart from the
     blind stretches; ``unlooked_until`` is the end of the newest gap.
     ``baked_seconds``: what the current step had baked before a pause. ``is_released``: a person let an untimed pause
-    go. ``is_silent``: the candidate's telemetry has stopped; ``clear_since``: when it came back, because what was lost
-    meanwhile would spoil the measured split for good. ``probed_at``: when probe requests were last asked for.
+    go. ``is_silent``: the candidate's telemetry has stopped, or it was relieved of its traffic; ``clear_since``: when
+    that was over, because what was lost meanwhile would spoil the measured split for good. ``probed_at``: when probe
+    requests were last asked for.
     ``outcome``: what a rollback will end in; ``cause``: why it goes back, or was paused.
     ``review_id``: the review that the current approval step waits for; ``evidence_hash``: what its approval must be
     bound to.
@@ -76,14 +79,32 @@ class RolloutState:
     memo: Memo = field(default_factory=Memo)
 
     @property
+    def here(self) -> Step | None:
+        """The current step, None before the first."""
+        return self.plan.steps[self.step] if 0 <= self.step < len(self.plan.steps) else None
+
+    @property
     def is_at_approval(self) -> bool:
-        """Whether the current step is one that people must approve."""
-        return 0 <= self.step < len(self.plan.steps) and self.plan.steps[self.step].kind is StepKind.APPROVAL
+        """Whether the current step is one that people must approve, or an experiment that asks them now."""
+        here = self.here
+        is_asking = self.is_measuring and self.phase is Phase.WAITING
+        return is_asking or (here is not None and here.kind is StepKind.APPROVAL)
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether an experiment's arms are wanted: it begins when this becomes true, and ends when it no longer is."""
+        here = self.here
+        return here is not None and here.kind is StepKind.EXPERIMENT and self.phase in _IN_A_STEP
+
+    @property
+    def has_arms(self) -> bool:
+        """Whether callers bring the arm of the current experiment."""
+        return self.is_measuring and self.here is not None and self.here.is_by_arm
 
     @property
     def carries_traffic(self) -> bool:
         """Whether callers, or copies of their requests, reach the candidate."""
-        return self.weight_bp > 0 or self.mirror_bp > 0
+        return self.weight_bp > 0 or self.mirror_bp > 0 or self.has_arms
 
     def to_json(self) -> dict[str, Any]:
         flat = {name: getattr(self, name) for name in self.__slots__ if name not in {"plan", "memo"}}
@@ -136,16 +157,24 @@ class VariantSeen:
     state: str = "absent"
     is_ready: bool = False
     reason: str = ""
+    restarts: int = 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether waiting longer is no use: it gave up, or has ended again after it was started anew."""
+        return self.state == "failed" or (self.state == "backoff" and self.restarts > 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteSeen:
     """``is_applied``: the target has taken our generation and its gateway serves exactly the wanted weights and mirror.
-    ``mismatch`` says in words what is not so yet."""
+    ``mismatch`` says in words what is not so yet. ``is_relieved``: the target itself has moved weight away from a
+    variant that has no ready replica, so the measured split says nothing."""
 
     is_applied: bool = False
     mismatch: str = "nothing observed yet"
     error: str = ""
+    is_relieved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +196,41 @@ class Traffic:
 
     ``weighted``: chosen by the split, in the current period; ``probes``: the control plane's own that the model
     answered, well or badly, in the current period. ``newest_at``: when the newest report of measured requests arrived;
-    ``weighted_newest_at``: the same for requests chosen by the split, in any period.
+    ``weighted_newest_at``: the same for requests chosen by the split, or sent by their arm, in any period.
+    ``assigned``: sent by their arm, in the current period.
     """
 
     weighted: int = 0
     probes: int = 0
     newest_at: float | None = None
     weighted_newest_at: float | None = None
+    assigned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSeen:
+    """The experiment of the current step and its newest readout (look ``number``, 0 before the first).
+
+    ``kind``: what the readout says to do ("" before the first), ``reasons`` why, in words; ``inputs_hash`` of all that
+    it was computed from. ``units`` of ``planned``, over both arms, at that look. ``days_left``: None where nobody can
+    tell. ``status`` and ``note`` are the experiment's own; ``error``: why the newest computation failed; ``asked_at``:
+    when a readout was asked for last, ``is_asked``: it is not computed yet.
+    """
+
+    id: str
+    status: str
+    note: str = ""
+    readout_id: str = ""
+    inputs_hash: str = ""
+    number: int = 0
+    kind: str = ""
+    reasons: tuple[str, ...] = ()
+    units: int = 0
+    planned: int = 0
+    days_left: int | None = None
+    error: str = ""
+    asked_at: float | None = None
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +254,8 @@ class Seen:
     ``target_error``, ``telemetry_error``: why they could not be read, empty when they could. ``freeze``: the reason of
     an open freeze window. ``busy_with``: the rollout a pending one queues behind. ``blocked``: why a pending one can
     never begin. ``counts`` are of the whole attempt, ``recent_counts`` of its latest stretch (``stretch.py``).
-    ``review`` is the one that ``memo.review_id`` names. ``due_at``: since when a look was due, or since when none had
-    succeeded; None where that was not kept.
+    ``review`` is the one that ``memo.review_id`` names, ``experiment`` that of the current step. ``due_at``: since when
+    a look was due, or since when none had succeeded; None where that was not kept.
     """
 
     now: float
@@ -216,6 +273,7 @@ class Seen:
     busy_with: str = ""
     blocked: str = ""
     review: ReviewSeen | None = None
+    experiment: ExperimentSeen | None = None
     request: Request | None = None
     due_at: float | None = None
 
@@ -227,7 +285,7 @@ class Seen:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Seen:
-        request, review = data["request"], data.get("review")
+        request, review, experiment = data["request"], data.get("review"), data.get("experiment")
         return cls(
             **{
                 **data,
@@ -240,6 +298,11 @@ class Seen:
                 "recent_counts": tuple(Counts(**item) for item in data["recent_counts"]),
                 "policy": Policy(data["policy"]),
                 "review": ReviewSeen(**review) if review else None,
+                "experiment": _experiment(experiment) if experiment else None,
                 "request": Request(**{**request, "command": Command(request["command"])}) if request else None,
             }
         )
+
+
+def _experiment(data: Mapping[str, Any]) -> ExperimentSeen:
+    return ExperimentSeen(**{**data, "reasons": tuple(data["reasons"])})

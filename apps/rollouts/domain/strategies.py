@@ -15,7 +15,8 @@ PROFILES = (STANDARD, FAST)
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds of a profile. ``bakes``: the canary's pauses after 5, 25 and 50 %; ``window``: how long the old version
-    waits after a blue-green switch; ``mirror``: how long requests are copied."""
+    waits after a blue-green switch; ``mirror``: how long requests are copied; ``warm``: how long the old version stays
+    up after the promotion."""
 
     bakes: tuple[int, int, int]
     window: int
@@ -23,11 +24,12 @@ class Timing:
     drain: int
     prepare: int
     inconclusive: int
+    warm: int
 
 
 TIMINGS = {
-    STANDARD: Timing((900, 1800, 3600), window=1800, mirror=1800, drain=30, prepare=600, inconclusive=3600),
-    FAST: Timing((15, 20, 20), window=20, mirror=20, drain=10, prepare=300, inconclusive=900),
+    STANDARD: Timing((900, 1800, 3600), window=1800, mirror=1800, drain=30, prepare=600, inconclusive=3600, warm=300),
+    FAST: Timing((15, 20, 20), window=20, mirror=20, drain=10, prepare=300, inconclusive=900, warm=0),
 }
 DECIDE_SECONDS = 24 * 3600
 CANARY_WEIGHTS_BP = (500, 2500, 5000)
@@ -50,16 +52,21 @@ def build_plan(
     guardrails: Sequence[GateSpec] | None = None,
     steps: Sequence[Step] | None = None,
     approval: Step | None = None,
+    experiment: Step | None = None,
+    keep_warm_seconds: int | None = None,
 ) -> Plan:
-    """The plan of ``strategy``; given ``steps`` replace the strategy's own. Raises InvalidInput at /profile, /approval.
+    """The plan of ``strategy``; given ``steps`` replace the strategy's own. Raises InvalidInput at /profile, /approval,
+    /experiment: the step that decides, for A/B, where it is not among ``steps``.
 
-    ``approval`` goes before the step to 100 %; for recreate, which begins with all traffic, behind everything.
+    ``keep_warm_seconds``: the profile's own where None, and none where there is nothing to keep. ``approval`` goes
+    before the step to 100 %; for recreate, which begins with all traffic, behind everything.
     """
     if profile not in TIMINGS:
         raise InvalidInput.at("/profile", "unknown_profile", f"{profile!r} is none of {', '.join(PROFILES)}.")
     timing = TIMINGS[profile]
     rails = tuple(default_guardrails() if guardrails is None else guardrails)
-    own = tuple(steps) if steps is not None else steps_of(strategy, timing, rails)
+    _need_experiment(strategy, experiment, is_own=steps is not None)
+    own = tuple(steps) if steps is not None else steps_of(strategy, timing, rails, experiment)
     if approval is not None:
         own = _with_approval(strategy, own, approval, is_own=steps is not None)
     return Plan(
@@ -69,14 +76,32 @@ def build_plan(
         prepare_deadline_seconds=timing.prepare,
         inconclusive_deadline_seconds=timing.inconclusive,
         drain_seconds=timing.drain,
+        keep_warm_seconds=_warm(strategy, timing) if keep_warm_seconds is None else keep_warm_seconds,
         declared_downtime=strategy is Strategy.RECREATE,
         profile=profile if steps is None else "",
     )
 
 
+def _warm(strategy: Strategy, timing: Timing) -> int:
+    """Recreate has stopped the old version before, and a shadow replaces none."""
+    return timing.warm if strategy in {Strategy.CANARY, Strategy.BLUE_GREEN} else 0
+
+
 def approval_step(quorum: int = 1, *, deadline_seconds: int | None = DECIDE_SECONDS) -> Step:
     """What the wizard proposes for production: a rejection rolls back, silence holds."""
     return Step(StepKind.APPROVAL, quorum=quorum, deadline_seconds=deadline_seconds)
+
+
+def _need_experiment(strategy: Strategy, experiment: Step | None, *, is_own: bool) -> None:
+    if experiment is not None and is_own:
+        detail = "With steps of your own, write the experiment as one of them."
+        raise InvalidInput.at("/experiment", "two_ways", detail)
+    if experiment is not None and strategy is not Strategy.AB:
+        detail = f"Only strategy ab is decided by an experiment, not {strategy.value}: leave it out."
+        raise InvalidInput.at("/experiment", "not_here", detail)
+    if experiment is None and strategy is Strategy.AB and not is_own:
+        detail = "An A/B rollout is decided by an experiment: give its design."
+        raise InvalidInput.at("/experiment", "required", detail)
 
 
 def _with_approval(strategy: Strategy, steps: tuple[Step, ...], approval: Step, *, is_own: bool) -> tuple[Step, ...]:
@@ -92,7 +117,9 @@ def _with_approval(strategy: Strategy, steps: tuple[Step, ...], approval: Step, 
     return (*steps[:full], approval, *steps[full:])
 
 
-def steps_of(strategy: Strategy, timing: Timing, rails: tuple[GateSpec, ...]) -> tuple[Step, ...]:
+def steps_of(
+    strategy: Strategy, timing: Timing, rails: tuple[GateSpec, ...], experiment: Step | None = None
+) -> tuple[Step, ...]:
     """The strategy's own steps. A pause proves only that nothing failed; a gate demands that everything passed."""
     gate = (Step(StepKind.GATE, gates=rails),) if rails else ()
     match strategy:
@@ -106,6 +133,8 @@ def steps_of(strategy: Strategy, timing: Timing, rails: tuple[GateSpec, ...]) ->
             return (_mirror(FULL_BP), _pause(timing.mirror), *gate, _mirror(0))
         case Strategy.RECREATE:
             return (_weight(FULL_BP), _pause(timing.window))
+        case Strategy.AB:
+            return (*((experiment,) if experiment else ()), _weight(FULL_BP))
 
 
 def _weight(weight_bp: int) -> Step:

@@ -17,7 +17,7 @@ from apps.rollouts.domain.plan import Plan, StepKind, Strategy
 
 BLOCK_SECONDS = 300
 SLOT_SECONDS = 10
-_MOVES_TRAFFIC = {StepKind.SET_WEIGHT, StepKind.MIRROR}
+_MOVES_TRAFFIC = {StepKind.SET_WEIGHT, StepKind.MIRROR, StepKind.EXPERIMENT}
 
 
 @dataclass(frozen=True, slots=True)

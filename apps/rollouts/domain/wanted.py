@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from apps.experiments.domain.words import CONTROL, TREATMENT
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import FULL_BP, Strategy
 from apps.rollouts.domain.state import RolloutState
@@ -13,12 +15,14 @@ from apps.targets.domain.plan import Mirror, Role
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """``roles``: variant key -> role, stable's first. Weights of zero are left out: naming them would look like
-    another route and start a period without a change of traffic."""
+    another route and start a period without a change of traffic. ``arms``: arm of an experiment -> variant key; the
+    values that callers send for them are the experiment's."""
 
     roles: dict[str, Role]
     weights_bp: dict[str, int]
     mirror: Mirror | None = None
     failover_to: str | None = None
+    arms: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanted(state: RolloutState) -> Wanted | None:
@@ -29,7 +33,7 @@ def wanted(state: RolloutState) -> Wanted | None:
         case Phase.PENDING:
             return None
         case Phase.PROMOTED:
-            return _alone(candidate)
+            return _kept_warm(state) if is_kept_warm(state) else _alone(candidate)
         case Phase.ROLLED_BACK | Phase.ABORTED | Phase.FAILED | Phase.SUPERSEDED | Phase.COMPLETED:
             return _alone(stable)
         case Phase.ROLLING_BACK if is_recreate:
@@ -43,6 +47,17 @@ def wanted(state: RolloutState) -> Wanted | None:
             return _both(state)
 
 
+def is_kept_warm(state: RolloutState) -> bool:
+    """Whether the old version stays for a while after the promotion."""
+    return state.plan.keep_warm_seconds > 0 and state.plan.strategy is not Strategy.RECREATE
+
+
+def _kept_warm(state: RolloutState) -> Wanted:
+    return Wanted(
+        {state.candidate: Role.STABLE, state.stable: Role.WARM}, {state.candidate: FULL_BP}, None, state.stable
+    )
+
+
 def _alone(key: str) -> Wanted:
     return Wanted({key: Role.STABLE}, {key: FULL_BP})
 
@@ -54,5 +69,7 @@ def _both(state: RolloutState) -> Wanted:
         roles={state.stable: Role.STABLE, state.candidate: role},
         weights_bp={key: weight for key, weight in weights.items() if weight > 0},
         mirror=Mirror(state.candidate, state.mirror_bp) if state.mirror_bp else None,
-        failover_to=state.stable,
+        # an answer of the other arm would be counted for the wrong one
+        failover_to=None if state.is_measuring else state.stable,
+        arms={CONTROL: state.stable, TREATMENT: state.candidate} if state.has_arms else {},
     )

@@ -20,10 +20,12 @@ MAX_MEMBERS = 100
 
 
 class OnFailure(StrEnum):
-    """What happens to the members that are through when a later one fails."""
+    """What happens to the members that are through when one fails: nothing, all of them go back, or those of the wave
+    in which it failed and later ones."""
 
     STOP = "stop"
     ROLL_BACK = "roll_back"
+    ROLL_BACK_WAVE = "roll_back_wave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,14 @@ class Wave:
 @dataclass(frozen=True, slots=True)
 class SequencePlan:
     """The whole plan, pinned at the start. ``version`` and ``digest`` are the candidate's; ``max_concurrent`` None is
-    all of a wave at once."""
+    all of a wave at once. ``is_approved_once``: one review of this plan answers the approval steps of every member."""
 
     waves: tuple[Wave, ...]
     version: str
     digest: str = ""
     on_failure: OnFailure = OnFailure.STOP
     max_concurrent: int | None = None
+    is_approved_once: bool = False
 
     @property
     def plan_hash(self) -> str:
@@ -70,6 +73,7 @@ class SequencePlan:
             "digest": self.digest,
             "on_failure": self.on_failure.value,
             "max_concurrent": self.max_concurrent,
+            **({"approval": "once"} if self.is_approved_once else {}),
             "waves": [
                 {
                     "bake_seconds": wave.bake_seconds,
@@ -88,7 +92,14 @@ class SequencePlan:
             Wave(tuple(Place(**member) for member in wave["members"]), wave["bake_seconds"]) for wave in data["waves"]
         )
         on_failure = OnFailure(data["on_failure"])
-        return cls(waves, data["version"], data["digest"], on_failure, data["max_concurrent"])
+        once = data.get("approval") == "once"
+        return cls(waves, data["version"], data["digest"], on_failure, data["max_concurrent"], once)
+
+    def wave_of(self, endpoint_id: str) -> int:
+        """The index of its wave."""
+        return next(
+            index for index, wave in enumerate(self.waves) for one in wave.places if one.endpoint_id == endpoint_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

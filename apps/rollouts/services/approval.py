@@ -12,12 +12,14 @@ from apps.reviews.domain.states import OnExpiry
 from apps.reviews.services.open import Subject, Terms, Wake, review_open, reviews_hold, reviews_void_for
 from apps.rollouts.domain.approval import review_evidence
 from apps.rollouts.domain.machine import TERMINAL, Action, AskForReview, Phase
-from apps.rollouts.domain.plan import Step, StepKind, Unapproved
+from apps.rollouts.domain.plan import Step, Unapproved
 from apps.rollouts.domain.state import RolloutState
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.faults import boundary
+from apps.rollouts.services.sequence_approval import sequence_asked_for, sequence_review
 
 if TYPE_CHECKING:
+    from apps.reviews.models import Review
     from apps.rollouts.services.observe import Look
 
 KIND = "rollout"
@@ -30,30 +32,39 @@ def approval_ask(look: Look, after: RolloutState, action: Action) -> RolloutStat
     """
     if not isinstance(action, AskForReview):
         return after
-    rollout, step = look.rollout, after.plan.steps[action.step]
-    endpoint = rollout.endpoint
-    review = review_open(
+    review = _review(look, after, action.step)
+    boundary("after_review")
+    after = replace(after, memo=replace(after.memo, review_id=review.pk, evidence_hash=review.evidence_hash))
+    Rollout.objects.filter(pk=after.id).update(memo=after.memo.to_json())
+    return after
+
+
+def _review(look: Look, after: RolloutState, index: int) -> Review:
+    """Of the rollout's step, or the one of the whole sequence that it belongs to."""
+    rollout, step = look.rollout, after.plan.steps[index]
+    endpoint, terms, request = rollout.endpoint, _terms(step, rollout), _request(rollout, after)
+    evidence = review_evidence(look.state, look.seen, index)
+    sequence = sequence_asked_for(rollout)
+    if sequence is not None:
+        return sequence_review(sequence, rollout, evidence=evidence, terms=terms, request=request)
+    return review_open(
         actor=SYSTEM,
         subject=Subject(
             KIND,
             after.id,
             f"{after.candidate_version} over {after.stable_version} on {after.endpoint}",
-            part=f"step-{action.step + 1}",
+            part=f"step-{index + 1}",
             url=f"/rollouts/{after.id}/",
             team=endpoint.team_id,
             environment=endpoint.target.environment,
         ),
-        title=f"{after.candidate_version} on {after.endpoint}: {title_of(after.plan.steps, action.step)}?",
-        request=_request(rollout, after),
+        title=f"{after.candidate_version} on {after.endpoint}: {title_of(after.plan.steps, index)}?",
+        request=request,
         plan_hash=after.plan.plan_hash,
-        evidence=review_evidence(look.state, look.seen, action.step),
-        terms=_terms(step, rollout),
+        evidence=evidence,
+        terms=terms,
         wake=Wake("rollouts.tick", {"rollout_id": after.id}),
     )
-    boundary("after_review")
-    after = replace(after, memo=replace(after.memo, review_id=review.pk, evidence_hash=review.evidence_hash))
-    Rollout.objects.filter(pk=after.id).update(memo=after.memo.to_json())
-    return after
 
 
 def approval_hold(after: RolloutState) -> None:
@@ -70,17 +81,18 @@ def approval_void(after: RolloutState, action: Action) -> None:
 
 def title_of(steps: tuple[Step, ...], index: int) -> str:
     """What would come next: "on to 100 %", or "the end of the plan"."""
-    weights = [step.weight_bp for step in steps[index:] if step.weight_bp]
+    weights = [step.weight_bp for step in steps[index + 1 :] if step.weight_bp]
     return f"on to {weights[0] / 100:g} %" if weights else "make it the stable version"
 
 
 def _is_over(after: RolloutState) -> bool:
-    asks = any(step.kind is StepKind.APPROVAL for step in after.plan.steps)
+    asks = any(step.asks_people for step in after.plan.steps)
     return asks and (after.phase is Phase.ROLLING_BACK or after.phase in TERMINAL)
 
 
 def _request(rollout: Rollout, after: RolloutState) -> str:
-    share = f"{after.candidate_version} serves {after.weight_bp / 100:g} % of the requests"
+    served = "its arm" if after.has_arms else f"{after.weight_bp / 100:g} % of the requests"
+    share = f"{after.candidate_version} serves {served}"
     note = f" Note: {rollout.note}" if rollout.note else ""
     return f"{rollout.created_by} started this rollout. {share}; guardrails go on until you decide.{note}"
 

@@ -12,7 +12,7 @@ from apps.accounts.domain.roles import who_can
 from apps.accounts.selectors import person_list
 from apps.kernel.actor import Actor
 from apps.rollouts.domain.forward import people_words
-from apps.rollouts.domain.plan import FULL_BP, Plan, StepKind
+from apps.rollouts.domain.plan import FULL_BP, Plan
 from apps.rollouts.services.checks import Check, Level
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def approvers_at(actor: Actor, endpoint: Endpoint) -> Approvers:
 
 def approval_checks(actor: Actor, endpoint: Endpoint, plan: Plan) -> Iterator[Check]:
     """Whether enough people could approve; for production, that nobody is asked."""
-    asked = [(index, step) for index, step in enumerate(plan.steps) if step.kind is StepKind.APPROVAL]
+    asked = [(index, step) for index, step in enumerate(plan.steps) if step.asks_people]
     if not asked:
         is_full = any(step.weight_bp == FULL_BP for step in plan.steps)
         if is_full and endpoint.target.environment == PRODUCTION:

@@ -17,7 +17,7 @@ from apps.kernel.services.outbox import enqueue_task
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.decide import decide
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Hold, Phase
-from apps.rollouts.domain.plan import GateSpec, Plan, Step, StepKind
+from apps.rollouts.domain.plan import GateSpec, Plan, Step
 from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.domain.strategies import STANDARD
 from apps.rollouts.models import Rollout
@@ -50,6 +50,8 @@ def rollout_start(
     supersede: str = "reject",
     note: str = "",
     approval: Step | None = None,
+    experiment: Step | None = None,
+    keep_warm_seconds: int | None = None,
     planned: RolloutPlan | None = None,
     promotion_id: str = "",
     people: Collection[str] = (),
@@ -74,6 +76,8 @@ def rollout_start(
         guardrails=guardrails,
         supersede=supersede,
         approval=approval,
+        experiment=experiment,
+        keep_warm_seconds=keep_warm_seconds,
     )
     plan_refuse(planned)
     starters = starters_of(actor, planned.plan, people)
@@ -188,11 +192,13 @@ def _way_back(rollout: Rollout) -> dict[str, Any]:
         "steps": (Step.full(),),
         "guardrails": (),
         "supersede": "replace",
+        "keep_warm_seconds": 0,  # what is left behind is the version that nobody wants
     }
 
 
 def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: RolloutPlan | None) -> Rollout:
-    """Back to the version before, as a rollout of its own: its processes are gone and must come up and be ready."""
+    """Back to the version before, as a rollout of its own. While that is kept warm it is ready and the route moves at
+    once; later its processes are gone and must come up first."""
     endpoint = rollout.endpoint
     if endpoint.stable_version_id != rollout.candidate_version_id:
         now_stable = endpoint.stable_version.semver if endpoint.stable_version else "nothing"
@@ -252,7 +258,7 @@ def _look(rollout_id: str, request: Request) -> Look:
 def starters_of(actor: Actor, plan: Plan, people: Collection[str] = ()) -> list[str]:
     """Who may not approve: the people behind the start. Raises PolicyRefused when nobody is known and somebody must."""
     found = sorted({*people, *actor.people, *([actor.id] if actor.kind == "user" else [])})
-    if not found and actor.kind != "system" and any(step.kind is StepKind.APPROVAL for step in plan.steps):
+    if not found and actor.kind != "system" and any(step.asks_people for step in plan.steps):
         raise PolicyRefused(
             "requester_unknown",
             "Nobody who starts a rollout approves it, and nobody is known behind this key: give its account an owner.",

@@ -20,8 +20,10 @@ from apps.rollouts.domain.state import Counts, Policy, RolloutState, RouteSeen, 
 from apps.rollouts.domain.stretch import SLOT_SECONDS, stretch_at
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.claim import due_since
+from apps.rollouts.services.experiment import experiments_seen
 from apps.rollouts.services.reviewed import reviews_seen
 from apps.rollouts.services.rows import Row
+from apps.rollouts.services.sequence_approval import reviews_as_asked
 from apps.targets.domain.driver import Observed, ObservedVariant
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.selectors import freeze_list
@@ -30,9 +32,12 @@ from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.selectors import measures, split_counts_many, tallies
 
 WEIGHTED = ("weighted",)
+ASSIGNED = ("assigned",)
+CALLED = WEIGHTED + ASSIGNED
+"""Requests of callers, whoever chose the variant."""
 PROBES = ("probe",)
 LATELY_SECONDS = 300
-_NAMED = frozenset({"candidate_weighted", "probes", "stable"})
+_NAMED = frozenset({"candidate_weighted", "probes", "stable", "stable_assigned", "candidate_assigned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,12 @@ class Look:
 
 def rollouts_look(rows: Sequence[Row]) -> list[Look]:
     """What is known of each, in their order: stored observations, three queries for telemetry, one each for freezes
-    and queues, two for reviews where one is waited for."""
+    and queues, two for reviews where one is waited for, three for experiments where one runs."""
     moment = now()
     freezes = _Freezes(moment)
-    reviews = reviews_seen(row.memo.review_id for row in rows if row.rollout.phase == Phase.WAITING)
+    waiting = [row for row in rows if row.rollout.phase == Phase.WAITING]
+    reviews = reviews_as_asked([row.rollout for row in waiting], reviews_seen(row.memo.review_id for row in waiting))
+    trials = experiments_seen(row.rollout.experiment_id for row in rows)
     ahead = _ahead([row.rollout for row in rows if row.rollout.phase == Phase.PENDING])
     found, telemetry_error = _measured([row for row in rows if row.rollout.phase != Phase.PENDING], moment.timestamp())
     looks = []
@@ -62,8 +69,10 @@ def rollouts_look(rows: Sequence[Row]) -> list[Look]:
         own = found.get(rollout.pk, _NOTHING)
         seen = _seen(row, state, moment.timestamp(), own, telemetry_error, freezes.reason(rollout), ahead)
         seen = replace(seen, due_at=due_since(rollout).timestamp())
-        if row.memo.review_id in reviews:
-            seen = replace(seen, review=reviews[row.memo.review_id])
+        if rollout.pk in reviews:
+            seen = replace(seen, review=reviews[rollout.pk])
+        if state.is_measuring:
+            seen = replace(seen, experiment=trials.get(rollout.experiment_id))
         looks.append(Look(row, remember(state, seen), seen))
     return looks
 
@@ -103,6 +112,8 @@ class _Measured:
     candidate_weighted: Tally = field(default_factory=Tally)
     probes: Tally = field(default_factory=Tally)
     stable: Tally = field(default_factory=Tally)
+    stable_assigned: Tally = field(default_factory=Tally)
+    candidate_assigned: Tally = field(default_factory=Tally)
     splits: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -150,10 +161,13 @@ def _tallied(row: Row, at: float) -> dict[str, WindowRequest]:
     candidate, stable = rollout.candidate_version.variant_key, rollout.stable_version.variant_key
     # whether somebody calls needs the newest slots only: a day of them would be read at every look
     lately = int(at) - LATELY_SECONDS - row.plan.drain_seconds
-    found = {"stable": WindowRequest(name, stable, WEIGHTED, since=lately)}
+    found = {"stable": WindowRequest(name, stable, CALLED, since=lately)}
     is_probed = rollout.endpoint.target.no_traffic_policy == Policy.PROBE
     if is_probed or rollout.phase == Phase.ROLLING_BACK:
-        found["candidate_weighted"] = WindowRequest(name, candidate, WEIGHTED, since=lately)
+        found["candidate_weighted"] = WindowRequest(name, candidate, CALLED, since=lately)
+    if 0 <= rollout.step < len(row.plan.steps) and row.plan.steps[rollout.step].is_by_arm:
+        found["stable_assigned"] = WindowRequest(name, stable, ASSIGNED, period, period)
+        found["candidate_assigned"] = WindowRequest(name, candidate, ASSIGNED, period, period)
     if is_probed:
         found["probes"] = WindowRequest(name, candidate, PROBES, period, period)
     clear = row.memo.clear_since
@@ -183,12 +197,18 @@ def _seen(
         route=_route(endpoint.apply_error, row.desired, row.observed, state),
         stable=_variant(row.observed, state.stable),
         candidate=_variant(row.observed, state.candidate),
-        stable_traffic=Traffic(found.splits.get(state.stable, 0), 0, found.stable.newest_at, found.stable.newest_at),
+        stable_traffic=Traffic(
+            weighted=found.splits.get(state.stable, 0),
+            newest_at=found.stable.newest_at,
+            weighted_newest_at=found.stable.newest_at,
+            assigned=found.stable_assigned.total,
+        ),
         candidate_traffic=Traffic(
             weighted=found.splits.get(state.candidate, 0),
             probes=found.probes.judged,
             newest_at=found.candidate.newest_at,
             weighted_newest_at=found.candidate_weighted.newest_at,
+            assigned=found.candidate_assigned.total,
         ),
         counts=_counts(state.plan, found.candidate),
         recent_counts=_counts(state.plan, found.candidate_recent),
@@ -218,7 +238,7 @@ def _variant(observed: Observed | None, key: str) -> VariantSeen:
     variant: ObservedVariant | None = observed.variant(key) if observed else None
     if variant is None:
         return VariantSeen()
-    return VariantSeen(variant.state.value, variant.is_ready, variant.reason)
+    return VariantSeen(variant.state.value, variant.is_ready, variant.reason, variant.restarts)
 
 
 def _route(apply_error: str, plan: EndpointPlan | None, observed: Observed | None, state: RolloutState) -> RouteSeen:
@@ -226,12 +246,19 @@ def _route(apply_error: str, plan: EndpointPlan | None, observed: Observed | Non
         return RouteSeen(mismatch="the target has not reported yet", error=apply_error)
     mismatch = _mismatch(plan, observed, state)
     # while it waits for a variant to become ready a gateway says so; that is no refusal
-    return RouteSeen(is_applied=not mismatch, mismatch=observed.route_error or mismatch, error=apply_error)
+    return RouteSeen(
+        is_applied=not mismatch,
+        mismatch=observed.route_error or mismatch,
+        error=apply_error,
+        is_relieved=observed.route is not None and bool(observed.route.relieved),
+    )
 
 
 def _mismatch(plan: EndpointPlan, observed: Observed, state: RolloutState) -> str:
     if plan.weight_bp(state.candidate) != state.weight_bp and state.phase is not Phase.PENDING:
         return f"{state.endpoint} is desired with {plan.weight_bp(state.candidate) / 100:g} % by somebody else"
+    if state.has_arms != bool(plan.route.arms) and state.phase is not Phase.PENDING:
+        return f"{state.endpoint} is desired {'without' if state.has_arms else 'with'} arms by somebody else"
     if observed.generation != plan.generation:
         return f"it holds generation {observed.generation}, wanted is {plan.generation}"
     wanted, found = plan.route, observed.route
@@ -239,6 +266,8 @@ def _mismatch(plan: EndpointPlan, observed: Observed, state: RolloutState) -> st
         return "no route is in force yet"
     if _nonzero(found.weights_bp) != _nonzero(wanted.weights_bp) or found.mirror != wanted.mirror:
         return f"the gateway still serves {_shares(found.weights_bp)}"
+    if dict(found.arms) != dict(wanted.arms):
+        return f"the gateway {'does not know the arms yet' if wanted.arms else 'still knows arms'}"
     if found.period != wanted.period:
         return f"the gateway still counts for period {found.period}, wanted is {wanted.period}"
     return ""

@@ -20,6 +20,7 @@ from apps.rollouts.domain.validate import plan_errors
 from apps.rollouts.selectors import active_of
 from apps.rollouts.services.approvers import approval_checks
 from apps.rollouts.services.checks import Check, Level
+from apps.rollouts.services.forecast import PlannedStep, experiment_checks, trial_forecast, trial_sentence
 from apps.rollouts.services.preflight import preflight_ask, preflight_checks
 from apps.rollouts.services.scope import endpoint_require
 from apps.targets.domain.preflight import PreflightReport
@@ -36,17 +37,6 @@ RECENT_SECONDS = 60
 RECENT_ENOUGH = 50
 REQUESTS_FOR_ONE_PERCENT = 455
 """Requests without a bad one that prove "under 1 %" (kernel.stats.bernoulli, alpha .05); in inverse proportion else."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
-    """``requests_needed`` to verify its split and pass its gates; ``expected_seconds`` at the load of the last ten
-    minutes, None where nobody calls or a person is awaited."""
-
-    index: int
-    sentence: str
-    requests_needed: int
-    expected_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +78,35 @@ def rollout_plan(
     guardrails: Sequence[GateSpec] | None = None,
     supersede: str = "reject",
     approval: Step | None = None,
+    experiment: Step | None = None,
+    keep_warm_seconds: int | None = None,
     has_preflight: bool = True,
 ) -> RolloutPlan:
     """Check and forecast; reads the artifact and asks the target, so not in a transaction.
 
+    ``keep_warm_seconds``: how long the old version stays up after the promotion; None for what is usual, which is
+    nothing where the target keeps no processes without traffic.
+
     Without ``has_preflight`` the target is not asked: on the way back, which must be possible on a full cluster too.
 
     Raises NotFound (what ``actor`` may not see, too), Forbidden (``rollout.plan``), InvalidInput at /strategy,
-    /profile, /approval. Everything else that speaks against the rollout is a check in the answer.
+    /profile, /approval, /experiment. Everything else that speaks against the rollout is a check in the answer.
     """
     endpoint = endpoint_require(actor, "rollout.plan", endpoint_id)
     candidate = version_get(version_id, actor=actor)
     if strategy not in set(Strategy):
         raise InvalidInput.at("/strategy", "unknown_strategy", f"{strategy!r} is none of {', '.join(Strategy)}.")
-    plan = build_plan(Strategy(strategy), profile=profile, steps=steps, guardrails=guardrails, approval=approval)
+    if keep_warm_seconds is None and not capabilities_of(endpoint.target).keeps_idle:
+        keep_warm_seconds = 0
+    plan = build_plan(
+        Strategy(strategy),
+        profile=profile,
+        steps=steps,
+        guardrails=guardrails,
+        approval=approval,
+        experiment=experiment,
+        keep_warm_seconds=keep_warm_seconds,
+    )
     plan = replace(plan, extra={**plan.extra, **_bound(endpoint, candidate)})
     rate = _load(endpoint)
     planned = tuple(_forecast(plan, rate))
@@ -159,6 +164,7 @@ def _checks(endpoint: Endpoint, candidate: ModelVersion, plan: Plan, rate: float
             f"Nobody called {endpoint.name} in the last {LOAD_SECONDS // 60} minutes; by the target's policy: {policy}."
         )
         yield Check(Level.WARN, "no_traffic", detail, "/endpoint")
+    yield from experiment_checks(plan)
     if not plan.guardrails:
         yield Check(Level.WARN, "no_guardrails", "Nothing would bring a bad version back by itself.", "/guardrails")
 
@@ -256,6 +262,10 @@ def _load(endpoint: Endpoint) -> float:
 def _forecast(plan: Plan, rate: float) -> Iterator[PlannedStep]:
     weight_bp, mirror_bp = 0, 0
     for index, step in enumerate(plan.steps):
+        if step.kind is StepKind.EXPERIMENT:
+            weight_bp, mirror_bp = step.route_weight_bp or weight_bp, 0
+            yield trial_forecast(index, step, rate)
+            continue
         if step.kind is StepKind.SET_WEIGHT:
             weight_bp, mirror_bp = step.weight_bp or 0, step.mirror_bp or 0
         if step.kind is StepKind.MIRROR:
@@ -290,6 +300,8 @@ def sentence_of(step: Step) -> str:
             return "wait until a person resumes" if step.seconds is None else f"watch for {step.seconds} s"
         case StepKind.GATE:
             return f"go on only when {', '.join(gate.name for gate in step.gates)} are proved within their limits"
+        case StepKind.EXPERIMENT:
+            return trial_sentence(step)
         case StepKind.APPROVAL:
             within = f" within {step.deadline_seconds} s" if step.deadline_seconds else ""
             return f"ask {people_words(step.quorum or 1)} to approve{within}; nobody approves what they started"
@@ -300,7 +312,10 @@ def _rollback(stable: ModelVersion | None, plan: Plan) -> str:
         return "There is no version to go back to."
     if plan.strategy is Strategy.RECREATE:
         return f"To {stable.semver}, which is started again first: callers wait as long as it takes to load."
-    return (
+    way = (
         f"To {stable.semver}, whose processes stay up until the end: one route change, then {plan.drain_seconds} s of "
         "draining. By itself when a guardrail fails, or at once by one click."
     )
+    if plan.keep_warm_seconds:
+        way += f" For {plan.keep_warm_seconds} s after the promotion they are kept warm: rolling back starts nothing."
+    return way

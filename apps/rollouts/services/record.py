@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
 from apps.audit.services.record import event_record
+from apps.experiments.domain import design, words
 from apps.kernel import verdicts
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.canonical import canonical_json, sha256_of
 from apps.kernel.errors import Conflict
 from apps.kernel.services.outbox import enqueue_task, publish_many
-from apps.kernel.stats import bernoulli, binomial
+from apps.kernel.stats import bernoulli, binomial, decision
 from apps.rollouts.domain import advance as advance_module
 from apps.rollouts.domain import (
     approval,
@@ -29,16 +30,19 @@ from apps.rollouts.domain import (
     split,
     state,
     stretch,
+    trial,
     unlooked,
 )
 from apps.rollouts.domain import decide as decide_module
+from apps.rollouts.domain import wanted as wanted_module
 from apps.rollouts.domain.advance import advance
 from apps.rollouts.domain.decide import findings
 from apps.rollouts.domain.machine import TERMINAL, Action, Finish, Phase, Promote, RollBack, Supersede, action_json
 from apps.rollouts.domain.state import RolloutState, Seen
-from apps.rollouts.domain.wanted import Wanted, wanted
+from apps.rollouts.domain.wanted import Wanted, is_kept_warm, wanted
 from apps.rollouts.models import Rollout, Transition
 from apps.rollouts.services.approval import approval_ask, approval_hold, approval_void
+from apps.rollouts.services.experiment import arms_of, experiment_follow, experiment_hold
 from apps.rollouts.services.observe import Look
 from apps.rollouts.services.rows import look_is_good
 from apps.targets.domain.plan import EndpointPlan, VariantSpec
@@ -46,9 +50,12 @@ from apps.targets.services.desire import endpoint_desire
 from apps.targets.services.lease import lease_release, lease_take
 from apps.targets.services.variants import variant_beside
 
+if TYPE_CHECKING:
+    from apps.experiments.models import Experiment
+
 DECIDING = (
     decide_module, advance_module, approval, commands, forward, gates, machine, plan, sight, split, state, stretch,
-    unlooked, verdicts, bernoulli, binomial,
+    trial, unlooked, wanted_module, verdicts, bernoulli, binomial, design, decision, words,
 )  # fmt: skip
 
 
@@ -81,8 +88,9 @@ def transition_record(
        applying something older, is fenced off at the target by the higher epoch;
     3. desire what the new state wants, under the epoch; move the stable pointer with it;
     4. open the review of an approval step, or void it on the way back;
-    5. Transition with its evidence, outbox, audit event last (its chain is locked until the commit).
-    Rollout, review, endpoint, audit chain, always: two writers that lock in different orders would deadlock.
+    5. begin, run or end the experiment of the step;
+    6. Transition with its evidence, outbox, audit event last (its chain is locked until the commit).
+    Rollout, review, experiment, endpoint, audit chain, always: two writers in different orders would deadlock.
     """
     after = advance(look.state, action, look.seen.now)
     try:
@@ -92,9 +100,12 @@ def transition_record(
             if steal_as:
                 epoch = _stolen(look, steal_as)
             approval_hold(after)
-            desired = _desire(look, after, action, actor=actor, epoch=epoch)
+            experiment = experiment_hold(look, after)
+            desired = _desire(look, after, action, experiment, actor=actor, epoch=epoch)
             after = approval_ask(look, after, action)
             approval_void(after, action)
+            period = desired.route.period if desired else look.rollout.period
+            experiment_follow(experiment, look, after, action, actor=actor, period=period)
             _store(look, after, action, actor, desired, epoch or 0)
             if steal_as and epoch is not None:
                 lease_release(look.rollout.endpoint_id, holder=steal_as, epoch=epoch)
@@ -141,6 +152,8 @@ def _swap(look: Look, after: RolloutState, action: Action) -> bool:
         changes["started_at"] = at
     if after.phase in TERMINAL:
         changes["finished_at"] = at
+    if isinstance(action, Finish) and is_kept_warm(after):
+        changes["warm_until"] = at + timedelta(seconds=after.plan.keep_warm_seconds)
     row = Rollout.objects.filter(pk=look.state.id, phase=look.state.phase.value, revision=look.state.revision)
     return row.update(**changes) == 1
 
@@ -156,7 +169,9 @@ RETURNING = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED, Pha
 """Traffic goes back to stable: at the target this wins over whoever changed the route meanwhile."""
 
 
-def _desire(look: Look, after: RolloutState, action: Action, *, actor: Actor, epoch: int | None) -> EndpointPlan | None:
+def _desire(
+    look: Look, after: RolloutState, action: Action, experiment: Experiment | None, *, actor: Actor, epoch: int | None
+) -> EndpointPlan | None:
     wish = wanted(after)
     if wish is None or (look.state.phase is Phase.PENDING and after.phase in TERMINAL):
         return None
@@ -167,6 +182,7 @@ def _desire(look: Look, after: RolloutState, action: Action, *, actor: Actor, ep
         weights_bp=wish.weights_bp,
         mirror=wish.mirror,
         failover_to=wish.failover_to,
+        arms=arms_of(experiment, wish.arms),
         epoch=epoch,
         reason=action.reason,
         stable_version_id=_stable_version(look, action),

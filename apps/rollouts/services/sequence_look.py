@@ -18,13 +18,16 @@ from apps.rollouts.domain.sequence import (
     SequenceSeen,
     SequenceState,
 )
-from apps.rollouts.domain.sequence_decide import sequence_decide
+from apps.rollouts.domain.sequence_decide import sequence_decide, sequence_remember
 from apps.rollouts.domain.waves import SequencePlan
 from apps.rollouts.models import Rollout, RolloutSequence, SequenceMember, Transition
+from apps.rollouts.services.sequence_watch import Watch, members_watched
 from apps.targets.domain.driver import VariantState
 from apps.targets.selectors import freeze_active, observed_of
 
 _ACTIVE = [phase.value for phase in ACTIVE]
+WATCHED = frozenset({SequencePhase.RUNNING, SequencePhase.BAKING, SequencePhase.WAITING, SequencePhase.PAUSED})
+"""Phases in which what is through is watched: a stopped sequence is with people, one that goes back goes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,11 @@ def sequence_look(sequence: RolloutSequence) -> SequenceLook:
     state = _state_of(sequence)
     marks = _marks(sequence, members)
     moment = now()
-    seen = tuple(_member(one, sequence, state, marks) for one in members)
-    return SequenceLook(
-        sequence,
-        {one.endpoint_id: one for one in members},
-        state,
-        SequenceSeen(moment.timestamp(), seen),
-    )
+    watch = Watch()
+    if state.phase in WATCHED:
+        watch = members_watched(state, members, sequence.candidate_version.variant_key, moment.timestamp())
+    seen = SequenceSeen(moment.timestamp(), tuple(_member(one, sequence, state, marks, watch) for one in members))
+    return SequenceLook(sequence, {one.endpoint_id: one for one in members}, sequence_remember(state, seen), seen)
 
 
 def _state_of(sequence: RolloutSequence) -> SequenceState:
@@ -118,10 +119,13 @@ def _marks(sequence: RolloutSequence, members: Iterable[SequenceMember]) -> _Mar
     )
 
 
-def _member(member: SequenceMember, sequence: RolloutSequence, state: SequenceState, marks: _Marks) -> MemberSeen:
+def _member(
+    member: SequenceMember, sequence: RolloutSequence, state: SequenceState, marks: _Marks, watch: Watch
+) -> MemberSeen:
     endpoint, rollout, back = member.endpoint, member.rollout, member.back
     is_serving = endpoint.stable_version_id == sequence.candidate_version_id and endpoint.removed_at is None
     is_open = rollout is None or rollout.phase not in ACTIVE
+    is_watched = is_serving and state.phase in WATCHED and rollout is not None and rollout.phase == Phase.PROMOTED
     could_begin = state.phase == SequencePhase.RUNNING and member.wave <= state.wave and is_open and not is_serving
     return MemberSeen(
         member=member.endpoint_id,
@@ -132,7 +136,7 @@ def _member(member: SequenceMember, sequence: RolloutSequence, state: SequenceSt
         finished_at=rollout.finished_at.timestamp() if rollout and rollout.finished_at else None,
         is_serving=is_serving,
         serves=endpoint.stable_version.semver if endpoint.stable_version else "",
-        trouble=_trouble(member, sequence) if is_serving else "",
+        trouble=(_trouble(member, sequence) or watch.error) if is_serving else "",
         obstacle=_obstacle(member, marks) if could_begin else None,
         newer=marks.newer.get(rollout.pk, "") if rollout else "",
         is_ours=rollout is not None and rollout.pk in marks.ours,
@@ -141,7 +145,22 @@ def _member(member: SequenceMember, sequence: RolloutSequence, state: SequenceSt
         back_phase=Phase(back.phase) if back else None,
         back_reason=back.reason if back else "",
         left=member.left,
+        failing=watch.failing.get(member.endpoint_id, ()) if is_watched else (),
+        unready=_unready(member, sequence) if is_watched else "",
+        grace_seconds=float(member.plan.get("unready_grace_seconds", 0)),
     )
+
+
+def _unready(member: SequenceMember, sequence: RolloutSequence) -> str:
+    """That the version is not ready at an endpoint that is through, in numbers; "" when it is, and when nobody knows:
+    a target that does not answer proves nothing about what it runs."""
+    endpoint, version = member.endpoint, sequence.candidate_version
+    observed = None if endpoint.observe_error or endpoint.target.probe_error else observed_of(endpoint)
+    variant = observed.variant(version.variant_key) if observed else None
+    if variant is None or (variant.ready_replicas and variant.state in {VariantState.READY, VariantState.STARTING}):
+        return ""  # fewer than desired is an autoscaler's daily bread; none at all is not
+    count = f"{variant.ready_replicas} of {variant.desired_replicas} replicas ready"
+    return f"{version.semver} is {variant.state.value}, {count}{f' ({variant.reason})' if variant.reason else ''}"
 
 
 def _trouble(member: SequenceMember, sequence: RolloutSequence) -> str:

@@ -13,14 +13,15 @@ from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.canonical import canonical_json, sha256_of
 from apps.kernel.services.outbox import enqueue_task, publish_live
-from apps.rollouts.domain import machine, sequence, waves
+from apps.rollouts.domain import machine, sequence, sequence_watch, waves
 from apps.rollouts.domain import sequence_decide as decide_module
 from apps.rollouts.domain.sequence import SEQUENCE_TERMINAL, SequenceAction, SequenceState, sequence_action_json
 from apps.rollouts.domain.sequence_decide import sequence_advance
 from apps.rollouts.models import RolloutSequence, SequenceTransition
+from apps.rollouts.services.sequence_approval import sequence_review_hold, sequence_review_void
 from apps.rollouts.services.sequence_look import SequenceLook
 
-DECIDING = (decide_module, machine, sequence, waves)
+DECIDING = (decide_module, machine, sequence, sequence_watch, waves)
 
 
 @cache
@@ -41,14 +42,17 @@ def sequence_record(
     1. compare-and-swap of (id, phase, revision): zero rows, stop;
     2. ``effect``: rows that belong to it (a member's rollout begins); what it raises undoes everything;
     3. Transition with its evidence, outbox, audit event last (its chain is locked until the commit).
-    Sequence, then endpoints and rollouts, then the audit chain: nobody who holds one of the later waits for an earlier.
+    Sequence, its review, then endpoints and rollouts, then the audit chain: nobody who holds one of the later waits for
+    an earlier.
     """
     after = sequence_advance(look.state, action, look.seen.now)
     with transaction.atomic():
         if not _swap(look, after, action):
             return None
+        sequence_review_hold(after)
         if effect is not None:
             effect()
+        sequence_review_void(after, action.reason)
         _store(look, after, action, actor)
     return after
 

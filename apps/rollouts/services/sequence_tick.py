@@ -26,6 +26,7 @@ from apps.rollouts.domain.sequence import (
     Order,
     Return,
     SequenceAction,
+    SequenceMemo,
     SequencePhase,
     Start,
 )
@@ -199,6 +200,8 @@ def _hold(look: SequenceLook, action: Hold, *, seconds: int = 0) -> None:
         changes["reason"] = action.reason
     if row.look_error:
         changes["look_error"] = ""
+    if state.memo.to_json() != SequenceMemo.from_json(row.memo).to_json():
+        changes["memo"] = state.memo.to_json()
     if seconds:
         changes["due_at"] = now() + timedelta(seconds=seconds)
     if not changes:

@@ -13,7 +13,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task, publish_live
-from apps.rollouts.domain.plan import GateSpec, Step
+from apps.rollouts.domain.plan import GateSpec, Step, StepKind
 from apps.rollouts.domain.sequence import (
     SEQUENCE_ACTIVE,
     Hold,
@@ -87,13 +87,17 @@ def sequence_plan(
     steps: Sequence[Step] | None = None,
     guardrails: Sequence[GateSpec] | None = None,
     approval: Step | None = None,
+    experiment: Step | None = None,
     on_failure: str = OnFailure.STOP.value,
     max_concurrent: int | None = None,
+    approve_once: bool = False,
 ) -> PlannedSequence:
     """Dry run of every member: reads the artifact and asks every target, so not in a transaction. Writes nothing.
 
+    ``approve_once``: one review of the whole plan answers the approval steps of every member.
+
     Raises NotFound, Forbidden (``rollout.plan`` at every endpoint), InvalidInput at /waves, /max_concurrent,
-    /on_failure, and what ``rollout_plan`` raises.
+    /on_failure, /approve_once, and what ``rollout_plan`` raises.
     """
     errors = waves_errors(waves, max_concurrent)
     if on_failure not in set(OnFailure):
@@ -108,29 +112,22 @@ def sequence_plan(
     for wave, endpoint in places:
         planned = rollout_plan(
             actor=actor, endpoint_id=endpoint.pk, version_id=version_id, strategy=strategy, profile=profile,
-            steps=steps, guardrails=guardrails, approval=approval,
+            steps=steps, guardrails=guardrails, approval=approval, experiment=experiment,
         )  # fmt: skip
         checks = tuple(_for_wave(check, wave, endpoint) for check in planned.checks)
         other = elsewhere.get(endpoint.pk)
         members.append(PlannedMember(wave, planned, (*checks, *_also_in(endpoint, other))))
     version = members[0].planned.candidate
     plan = SequencePlan(
-        tuple(
-            Wave(
-                tuple(
-                    Place(one.planned.endpoint.pk, one.planned.endpoint.name, one.planned.plan_hash)
-                    for one in members
-                    if one.wave == index
-                ),
-                0 if index == len(waves) - 1 else wave.bake_seconds,
-            )
-            for index, wave in enumerate(waves)
-        ),
+        tuple(_pinned(waves, members)),
         version.semver,
         version.artifact_digest,
         OnFailure(on_failure),
         max_concurrent,
+        approve_once,
     )
+    if approve_once:
+        _require_one_question(members)
     return PlannedSequence(version, plan, tuple(members))
 
 
@@ -222,6 +219,34 @@ def sequence_command(
         if sequence_record(look, action, actor=actor) is not None:
             return sequence_get(sequence_id)
     raise _stale(sequence_get(sequence_id))
+
+
+def _pinned(waves: Sequence[WaveAsked], members: Sequence[PlannedMember]) -> Iterator[Wave]:
+    """The waves with the hash of every member's plan; behind the last there is nothing to wait for."""
+    for index, wave in enumerate(waves):
+        places = tuple(
+            Place(one.planned.endpoint.pk, one.planned.endpoint.name, one.planned.plan_hash)
+            for one in members
+            if one.wave == index
+        )
+        yield Wave(places, 0 if index == len(waves) - 1 else wave.bake_seconds)
+
+
+def _require_one_question(members: Sequence[PlannedMember]) -> None:
+    """One review has one team and one environment, whose people may decide: members elsewhere are not theirs."""
+    if not any(step.kind is StepKind.APPROVAL for one in members for step in one.planned.plan.steps):
+        raise InvalidInput.at(
+            "/approve_once", "nobody_asked", "Nobody is asked in this plan: say how many must approve, or leave it out."
+        )
+    places = {(one.planned.endpoint.team_id, one.planned.endpoint.target.environment) for one in members}
+    if len(places) > 1:
+        environments = ", ".join(sorted({environment for _, environment in places}))
+        raise InvalidInput.at(
+            "/approve_once",
+            "several_places",
+            f"One approval is for one team and one environment; these endpoints are in several ({environments}). Ask "
+            "at each, or start a sequence for each.",
+        )
 
 
 def _named(waves: Sequence[WaveAsked]) -> Iterator[tuple[int, str]]:

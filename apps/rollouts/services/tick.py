@@ -19,6 +19,7 @@ from apps.rollouts.domain.state import Memo
 from apps.rollouts.domain.unlooked import LATE_SECONDS
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.claim import OUTAGES, claim_due, claims_missed
+from apps.rollouts.services.experiment import experiment_ask
 from apps.rollouts.services.failed import asked_request, look_failed
 from apps.rollouts.services.faults import boundary
 from apps.rollouts.services.observe import Look, rollouts_look
@@ -158,6 +159,7 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
     rollout, endpoint = look.rollout, look.rollout.endpoint
     if endpoint.applied_generation != endpoint.generation and not endpoint.apply_error:
         _guarded(endpoint.pk, lambda: endpoint_reconcile(endpoint.pk, holder=holder))
+    _guarded(endpoint.pk, lambda: experiment_ask(look))
     is_probing = is_probe_due(look.state, look.seen)
     memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
     is_news = _but_gaps(memo) != _but_gaps(look.row.memo) or bool(look_is_good(rollout))

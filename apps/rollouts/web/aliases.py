@@ -23,7 +23,7 @@ def aliases_sentence(rollout: Rollout) -> str:
     endpoint = rollout.endpoint
     places = {row.name: row.version for row in aliases_of([endpoint.model])}
     if not places:
-        return f"Promoting moves no alias; {endpoint.model.name} has none."
+        return f"{_moves(Phase(rollout.phase))}; {endpoint.model.name} has none."
     return f"{_moves(Phase(rollout.phase))}: {_standing(rollout, places)}. {_follows(endpoint.name, endpoint.follows)}"
 
 

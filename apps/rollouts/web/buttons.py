@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from django.http import HttpRequest
 
@@ -13,16 +14,21 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import WENT_BACK, allowed_commands, review_of
 from apps.targets.services.scope import why_not_at
 
+_RETRY: Final = "Retry with the same plan"
+
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """``look`` is primary, danger or empty; ``ask`` opens a panel with that text and a reason before it is sent."""
+    """``look`` is primary, danger or empty; ``ask`` opens a panel with that text and a reason before it is sent;
+    ``means`` is what it does, for a place where the rollout's own page does not stand around it ("": not shown there).
+    """
 
     command: str
     word: str
     look: str = ""
     why_not: str = ""
     ask: str = ""
+    means: str = ""
     is_reason_required: bool = False
 
 
@@ -49,25 +55,27 @@ def reasons_of(buttons: Sequence[Button]) -> list[tuple[list[str], str]]:
 def _wanted(rollout: Rollout) -> list[Button]:
     stable, candidate = rollout.stable_version.semver, rollout.candidate_version.semver
     if rollout.phase == Phase.PROMOTED:
-        return [
-            Button(
-                "roll_back",
-                f"Roll back to {stable}",
-                "danger",
-                ask=f"A new rollout brings {stable} back: it must come up first.",
-            )
-        ]
+        way = f"A new rollout brings {stable} back: it must come up first."
+        return [Button("roll_back", f"Roll back to {stable}", "danger", ask=way, means=way)]
     if rollout.phase in WENT_BACK and rollout.acknowledged_at is None:
-        return [Button("acknowledge", "Acknowledge", "primary"), Button("retry", "Retry with the same plan")]
+        known = f"You know that {candidate} went back; traffic stays on {stable}."
+        return [
+            Button("acknowledge", "Acknowledge", "primary", means=known),
+            Button("retry", _RETRY),
+        ]
     if rollout.phase in TERMINAL:
-        return [Button("retry", "Retry with the same plan")]
+        return [Button("retry", _RETRY)]
     is_halted = rollout.phase == Phase.PAUSED or (rollout.phase == Phase.WAITING and not review_of(rollout))
     promise = (
         f"{candidate} gets all traffic now. The rest of the plan is skipped; guardrails go on until {stable} has left."
     )
+    share = f"{rollout.weight_bp / 100:g} %"
+    onward = f"The plan goes on from {candidate} at {share}."
+    halt = f"{candidate} keeps its {share}; guardrails go on and may still roll back."
+    back = f"{stable} gets all traffic again within seconds; {candidate} leaves after its last request."
     return [
-        Button("resume", "Resume", "primary") if is_halted else Button("pause", "Pause"),
-        Button("promote", f"Promote {candidate}", ask=promise, is_reason_required=True),
+        Button("resume", "Resume", "primary", means=onward) if is_halted else Button("pause", "Pause", means=halt),
+        Button("promote", f"Promote {candidate}", ask=promise, means=promise, is_reason_required=True),
         Button("abort", "Abort", ask=f"{stable} gets all traffic again and this rollout ends as aborted."),
-        Button("roll_back", f"Roll back to {stable}", "danger"),
+        Button("roll_back", f"Roll back to {stable}", "danger", means=back),
     ]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from apps.kernel.clock import now
 from apps.rollouts.domain.machine import Phase
-from apps.rollouts.domain.plan import Plan
+from apps.rollouts.domain.plan import Plan, StepKind
 from apps.rollouts.domain.state import Memo
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.claim import is_unlooked
@@ -29,6 +29,8 @@ def clock_of(rollout: Rollout, plan: Plan) -> Clock | None:
             return _bake(rollout, plan)
         case Phase.PREPARING:
             return Clock("gives up in", began + timedelta(seconds=plan.prepare_deadline_seconds))
+        case Phase.GATING if plan.steps[rollout.step].kind is StepKind.EXPERIMENT:
+            return _trial(rollout, plan)
         case Phase.GATING:
             return Clock("asks a person in", began + timedelta(seconds=plan.inconclusive_deadline_seconds))
         case Phase.SHIFTING:
@@ -39,6 +41,14 @@ def clock_of(rollout: Rollout, plan: Plan) -> Clock | None:
 
 def _memo(rollout: Rollout) -> Memo:
     return Memo.from_json(rollout.memo) if rollout.memo else Memo()
+
+
+def _trial(rollout: Rollout, plan: Plan) -> Clock | None:
+    """When it counts as inconclusive at the latest, by the calendar; without a horizon the units decide."""
+    horizon, began = plan.steps[rollout.step].horizon_seconds, rollout.step_started_at
+    if horizon is None or began is None:
+        return None
+    return Clock("counts as inconclusive in", began + timedelta(seconds=horizon))
 
 
 def _bake(rollout: Rollout, plan: Plan) -> Clock:

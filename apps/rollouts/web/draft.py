@@ -9,8 +9,10 @@ from typing import Final
 from apps.kernel.errors import InvalidInput
 from apps.rollouts.domain.plan import GateSpec, Metric, Step, Strategy
 from apps.rollouts.domain.strategies import FAST, PROFILES, STANDARD, approval_step
+from apps.rollouts.domain.validate import MAX_WARM_SECONDS
 from apps.rollouts.services.approvers import PRODUCTION
 from apps.rollouts.services.lifecycle import SUPERSEDE
+from apps.rollouts.web.trial_draft import EVENT, TRIAL_DEFAULTS, TRIAL_FIELDS, trial_step
 
 STEPS: Final = (
     ("what", "What"),
@@ -21,18 +23,19 @@ STEPS: Final = (
     ("start", "Start"),
 )
 FIELDS: Final = (
-    "model", "version", "note", "endpoint", "strategy", "profile", "approval", "errors", "error_limit", "slow",
-    "slow_ms", "slow_limit", "available", "available_limit", "on_busy",
+    "model", "version", "note", "endpoint", "strategy", "profile", "keep_warm", "approval", "errors", "error_limit",
+    "slow", "slow_ms", "slow_limit", "available", "available_limit", "on_busy", *TRIAL_FIELDS,
 )  # fmt: skip
 STEP_OF: Final = {
     "model": "what", "version": "what", "note": "what", "endpoint": "where", "strategy": "how", "profile": "how",
-    "approval": "how",
+    "approval": "how", "keep_warm": "how",
     "error_limit": "guardrails", "slow_ms": "guardrails", "slow_limit": "guardrails", "available_limit": "guardrails",
-    "on_busy": "plan",
+    "on_busy": "plan", **dict.fromkeys(TRIAL_FIELDS, "how"),
 }  # fmt: skip
 DEFAULTS: Final = {
     "strategy": Strategy.CANARY.value, "profile": STANDARD, "errors": "on", "error_limit": "1", "slow": "on",
     "slow_ms": "500", "slow_limit": "1", "available": "", "available_limit": "99", "on_busy": "reject",
+    **TRIAL_DEFAULTS,
 }  # fmt: skip
 PROFILE_WORDS: Final = {
     STANDARD: "Standard: 15, 30 and 60 minutes at 5, 25 and 50 %",
@@ -78,7 +81,20 @@ class Draft:
 
     @property
     def strategy_word(self) -> str:
-        return self["strategy"].replace("_", "-")
+        return "A/B" if self.is_ab else self["strategy"].replace("_", "-")
+
+    @property
+    def is_ab(self) -> bool:
+        return self["strategy"] == Strategy.AB
+
+    @property
+    def is_by_event(self) -> bool:
+        """Whether the experiment counts reported outcomes, so that callers bring their arm."""
+        return self["ab_metric"] == EVENT
+
+    def experiment(self) -> Step | None:
+        """The step that decides an A/B rollout. What cannot be read becomes a fault at its field."""
+        return trial_step(self.values, self.faults) if self.is_ab else None
 
     def approval_word(self, environment: str) -> str:
         """What was chosen, else what is proposed for the endpoint's environment."""
@@ -88,6 +104,22 @@ class Draft:
         """The approval step before 100 %, if one is wanted; a shadow has nothing to approve."""
         quorum = APPROVALS.get(self.approval_word(environment), 0)
         return approval_step(quorum) if quorum and self["strategy"] != Strategy.SHADOW else None
+
+    def keep_warm_seconds(self) -> int | None:
+        """How long the old version stays up after the promotion; None, the pace's own, where nothing was said or
+        nothing can be kept. A faulty number becomes a fault."""
+        if not self["keep_warm"] or not self.keeps_warm:
+            return None
+        seconds = self._number("keep_warm", 0, MAX_WARM_SECONDS)
+        if seconds is not None and not seconds.is_integer():
+            self.faults["keep_warm"] = f"{self['keep_warm']} is no whole number of seconds."
+            return None
+        return None if seconds is None else int(seconds)
+
+    @property
+    def keeps_warm(self) -> bool:
+        """Whether the strategy leaves an old version that could be kept."""
+        return self["strategy"] not in {Strategy.SHADOW, Strategy.RECREATE}
 
     def rest(self, shown: Iterable[str]) -> list[tuple[str, str]]:
         """What the fields of a step do not carry themselves, for hidden inputs."""

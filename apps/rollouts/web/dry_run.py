@@ -9,7 +9,7 @@ import orjson
 from django.conf import settings
 
 from apps.kernel.actor import Actor
-from apps.rollouts.domain.plan import Plan, gate_json
+from apps.rollouts.domain.plan import Plan, StepKind, gate_json
 from apps.rollouts.services.checks import Check, Level
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
 from apps.rollouts.web.draft import Draft
@@ -46,6 +46,8 @@ class PlanView:
     way_back: str
     curl: str
     preflight: PreflightReport | None
+    sizing: dict[str, Any] | None = None
+    """The planner's numbers of an experiment step."""
 
 
 def plan_view(
@@ -61,6 +63,8 @@ def plan_view(
         guardrails=draft.guardrails(),
         supersede=draft["on_busy"],
         approval=draft.approval(endpoint.target.environment),
+        experiment=draft.experiment(),
+        keep_warm_seconds=draft.keep_warm_seconds(),
         has_preflight=has_preflight,
     )
     return PlanView(
@@ -74,6 +78,7 @@ def plan_view(
         way_back=planned.rollback,
         curl=_curl(draft, version, endpoint, planned),
         preflight=planned.preflight,
+        sizing=next((step.sizing for step in planned.steps if step.sizing), None),
     )
 
 
@@ -92,8 +97,18 @@ def _approval(draft: Draft, endpoint: Endpoint) -> dict[str, Any]:
     return {"approval": {"quorum": step.quorum, "deadline_seconds": step.deadline_seconds}} if step else {}
 
 
+def _experiment(planned: RolloutPlan) -> dict[str, Any]:
+    """The experiment as the API takes it: nothing that is left to its default, and no hash."""
+    step = next((step for step in planned.plan.to_json()["steps"] if step["kind"] == StepKind.EXPERIMENT), None)
+    if step is None:
+        return {}
+    names = ("design", "on_inconclusive", "units_per_day", "look_seconds")
+    return {"experiment": {name: step[name] for name in names if step[name] is not None}}
+
+
 def _curl(draft: Draft, version: ModelVersion, endpoint: Endpoint, planned: RolloutPlan) -> str:
     """The start of exactly this plan; a retry with the same key starts nothing twice."""
+    warm = draft.keep_warm_seconds()
     body: dict[str, Any] = {
         "endpoint": endpoint.name,
         "version": version.semver,
@@ -104,6 +119,8 @@ def _curl(draft: Draft, version: ModelVersion, endpoint: Endpoint, planned: Roll
         "expected_plan_hash": planned.plan_hash,
         **({"note": draft["note"]} if draft["note"] else {}),
         **_approval(draft, endpoint),
+        **_experiment(planned),
+        **({"keep_warm_seconds": warm} if warm is not None else {}),
     }
     text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode().replace("'", "'\\''")
     return (

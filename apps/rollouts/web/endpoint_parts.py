@@ -14,14 +14,24 @@ from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.registry.selectors import version_by, version_list
 from apps.rollouts.selectors import active_of, rollout_list
+from apps.rollouts.web.buttons import buttons_of, reasons_of
 from apps.rollouts.web.figures import charts_of
-from apps.rollouts.web.measures import measure
+from apps.rollouts.web.measures import in_story, measure
 from apps.rollouts.web.offers import offers_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.rollouts.web.story import comparison
 from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
+from apps.targets.services.story import endpoint_divergences
 
-RANGE_SECONDS = {"15m": (900, 10), "1h": (3600, 30), "6h": (21600, 180), "24h": (86400, 720)}
+RANGE_SECONDS = {
+    "15m": (900, 10),
+    "1h": (3_600, 30),
+    "6h": (21_600, 180),
+    "24h": (86_400, 720),
+    "7d": (604_800, 3_600),
+    "30d": (2_592_000, 14_400),
+}
+"""Seconds of the range, and of one point."""
 EVENTS = 12
 DRAWN = 20
 
@@ -34,9 +44,9 @@ def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
     endpoint = endpoint_get(name, actor_of_request(request))
     plan = plan_of(endpoint)
     active = active_of(endpoint.pk)
-    measured = measure(plan) if plan else None
-    stable = next((part for part in measured.parts if part.tone == "stable"), None) if measured else None
-    others = [part for part in measured.parts if part.tone != "stable"] if measured else []
+    measured = in_story(measure(plan), active) if plan else None
+    stable = next((part for part in measured.parts if part.role == "stable"), None) if measured else None
+    others = [part for part in measured.parts if part.role != "stable"] if measured else []
     offers = (
         []
         if active
@@ -78,12 +88,27 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
 
 @declares("endpoint.read")
 @cache_control(private=True, no_cache=True)
+def endpoint_actions(request: HttpRequest, name: str) -> HttpResponse:
+    """What can be pressed here now, each button with what it does: of the rollout that moves, else of the last one."""
+    endpoint = endpoint_get(name, actor_of_request(request))
+    rollout = active_of(endpoint.pk) or rollout_list(endpoint_id=endpoint.pk).first()
+    buttons = [button for button in buttons_of(request, rollout) if button.means] if rollout else []
+    context = {"endpoint": endpoint, "rollout": rollout, "buttons": buttons, "reasons": reasons_of(buttons)}
+    return render(request, "rollouts/_endpoint_actions.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
 @conditional_page
 def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
-    """The newest transitions at an endpoint."""
+    """The newest transitions at an endpoint, and what somebody else changed at its target."""
     endpoint = endpoint_get(name, actor_of_request(request))
     ids = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
-    context = {"events": latest_transitions(ids, EVENTS), "endpoint": endpoint}
+    context = {
+        "events": latest_transitions(ids, EVENTS),
+        "by_hand": endpoint_divergences(endpoint.pk, EVENTS),
+        "endpoint": endpoint,
+    }
     return render(request, "rollouts/_endpoint_events.html", context)
 
 

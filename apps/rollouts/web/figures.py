@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apps.rollouts.domain.machine import ACTIVE, Phase
 from apps.rollouts.domain.plan import FULL_BP, Metric, Plan
 from apps.rollouts.models import Rollout, Transition
-from apps.rollouts.web.measures import Tones, tones_of
+from apps.rollouts.web.measures import Tones, story_of, tones_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.targets.selectors import plan_of
 from apps.telemetry.selectors import series
@@ -22,15 +22,14 @@ MARKED_ACTIONS = frozenset({"Shift", "RollBack", "Supersede", "Promote"})
 def charts_of(
     endpoint: Endpoint, rollouts: Sequence[Rollout], *, since: int, until: int, step: int, first: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Arguments of the three charts, by kind. ``rollouts`` are the endpoint's, newest first; the newest one that is
-    active gives the limits. A version wears the colour that it has at the endpoint now, on whichever page it is drawn;
-    ``first`` names variants that are shown even when nothing was measured of them, in this order."""
+    """Arguments of the four charts, by kind. ``rollouts`` are the endpoint's, newest first; the newest one gives the
+    limits. Colours: ``tones_of``. On the page of one rollout ``first`` names its variants: they are shown even when
+    nothing was measured of them, in this order; others only where they were measured before its end."""
     measured = series(endpoint.name, since=since, until=until, step_seconds=step)
     weighted = series(endpoint.name, since=since, until=until, step_seconds=step, routes=("weighted",))
-    worn = tones_of(plan_of(endpoint), sorted({*measured, *first}))
-    # a rollout that has ended is drawn with the variants of its time, not with those that came later
-    shown = [*first, *sorted(measured.keys() - set(first))] if first else list(worn)
-    tones = {key: worn[key] for key in shown}
+    story = rollouts[0] if first else story_of(rollouts)
+    worn = tones_of(plan_of(endpoint), sorted({*measured, *first}), story)
+    tones = {key: worn[key] for key in (_of_its_time(measured, first, rollouts[0]) if first else worn)}
     transitions = latest_transitions([rollout.pk for rollout in rollouts])
     marks = [(item.at.timestamp(), _mark(item)) for item in transitions if item.action in MARKED_ACTIONS]
     limits = _limits(rollouts)
@@ -42,7 +41,15 @@ def charts_of(
         "latency": {**shared, "points": measured, "limits": limits["latency"]},
         "errors": {**shared, "points": measured, "limits": limits["errors"]},
         "split": split,
+        "rate": {**shared, "points": measured},
     }
+
+
+def _of_its_time(measured: Mapping[str, Sequence[Any]], first: Sequence[str], rollout: Rollout) -> list[str]:
+    """The rollout's own variants, and what else was measured while it went on: not what came after it."""
+    end = rollout.finished_at.timestamp() if rollout.finished_at else None
+    others = (key for key, points in measured.items() if end is None or any(point.at <= end for point in points))
+    return [*first, *sorted(set(others) - set(first))]
 
 
 def _mark(item: Transition) -> str:

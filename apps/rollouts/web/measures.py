@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from apps.kernel.clock import now
-from apps.targets.domain.plan import FULL_BP, EndpointPlan
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.plan import Strategy
+from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
 from apps.targets.domain.tones import tone_of
 from apps.telemetry.domain.window import Window, WindowRequest
 from apps.telemetry.selectors import split_counts_many, windows
+
+if TYPE_CHECKING:
+    from apps.rollouts.models import Rollout
 
 RECENT_SECONDS = 300
 SPARK_POINTS = 15
@@ -20,10 +26,12 @@ Tones = dict[str, tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One variant's traffic. Shares are 0..1; ``measured`` is None without a request in the current period."""
+    """One variant's traffic. Shares are 0..1; ``measured`` is None without a request in the current period. ``role`` is
+    what the plan says it is now, ``tone`` the colour it wears."""
 
     key: str
     version: str
+    role: str
     tone: str
     wanted: float
     measured: float | None
@@ -54,10 +62,41 @@ def version_of(key: str) -> str:
     return key.removeprefix("v").replace("-", ".")
 
 
-def tones_of(plan: EndpointPlan | None, keys: Iterable[str] = ()) -> Tones:
-    """Variant key -> (version, tone): roles for the plan's variants, hashed colours for further ``keys``."""
+def tones_of(plan: EndpointPlan | None, keys: Iterable[str] = (), rollout: Rollout | None = None) -> Tones:
+    """Variant key -> (version, tone), by one rule for every page:
+
+    1. in the story of ``rollout`` its candidate is amber (a shadow violet) and its stable version slate, from its first
+       page load to its last: the roles of that rollout, which never change;
+    2. else the role in ``plan``, the endpoint's own;
+    3. else (further ``keys``) a colour by the hash of the version.
+    """
     tones = {item.key: (item.version, item.role.value) for item in plan.variants} if plan else {}
+    if rollout is not None:
+        tones |= _roles_of(rollout)
     return tones | {key: (version_of(key), tone_of(key)) for key in keys if key not in tones}
+
+
+def story_of(rollouts: Sequence[Rollout]) -> Rollout | None:
+    """The rollout whose roles hold at an endpoint, of its rollouts newest first: the newest that has begun, until its
+    candidate has become the stable version."""
+    newest = next((one for one in rollouts if one.phase != Phase.PENDING), None)
+    return newest if newest is not None and newest.phase != Phase.PROMOTED else None
+
+
+def in_story(measured: Measured, rollout: Rollout | None) -> Measured:
+    """The same with the colours of that rollout."""
+    roles = _roles_of(rollout) if rollout is not None else {}
+    parts = [replace(part, tone=roles[part.key][1]) if part.key in roles else part for part in measured.parts]
+    return replace(measured, parts=parts)
+
+
+def _roles_of(rollout: Rollout) -> Tones:
+    candidate, stable = rollout.candidate_version, rollout.stable_version
+    role = Role.SHADOW if rollout.strategy == Strategy.SHADOW else Role.CANDIDATE
+    return {
+        stable.variant_key: (stable.semver, Role.STABLE.value),
+        candidate.variant_key: (candidate.semver, role.value),
+    }
 
 
 def p95_of(window: Window) -> float | None:
@@ -117,6 +156,7 @@ def _measured(plan: EndpointPlan, counts: Mapping[str, int], found: Sequence[tup
         Part(
             key=item.key,
             version=item.version,
+            role=item.role.value,
             tone=item.role.value,
             wanted=plan.weight_bp(item.key) / FULL_BP,
             measured=counts.get(item.key, 0) / total if total else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,9 +25,10 @@ from apps.rollouts.web.aliases import aliases_sentence
 from apps.rollouts.web.buttons import buttons_of, reasons_of
 from apps.rollouts.web.clocks import clock_of
 from apps.rollouts.web.figures import charts_of
-from apps.rollouts.web.measures import measure
+from apps.rollouts.web.measures import in_story, measure
 from apps.rollouts.web.reviews import reviews_of
 from apps.rollouts.web.story import comparison, rail_of, sentence_of, stops_of, tiles_of
+from apps.rollouts.web.trial import trial_of
 from apps.targets.selectors import endpoint_get, plan_of
 
 PAGE_SIZE = 50
@@ -90,7 +91,9 @@ def head(request: HttpRequest, rollout_id: str) -> HttpResponse:
         "clock": clock_of(found, plan),
         "tiles": tiles_of(plan, phase, found.step, current.findings),
         "is_over": phase in TERMINAL,
+        "warm_until": found.warm_until if found.warm_until and found.warm_until > now() else None,
         "review_id": review_of(found),
+        "trial": trial_of(found),
     }
     return render(request, "rollouts/_head.html", context | _measured(found))
 
@@ -101,8 +104,7 @@ def head(request: HttpRequest, rollout_id: str) -> HttpResponse:
 def charts(request: HttpRequest, rollout_id: str) -> HttpResponse:
     """Split, latency and errors from just before the start to just after the end."""
     found = rollout_get(rollout_id, actor_of_request(request))
-    begin = found.created_at - timedelta(seconds=120)
-    end = min(now(), found.finished_at + timedelta(seconds=120)) if found.finished_at else now()
+    begin, end = _range_of(found, now())
     step = _step((end - begin).total_seconds())
     since, until = int(begin.timestamp()) // step * step, int(end.timestamp()) // step * step + step
     data = charts_of(found.endpoint, [found], since=since, until=until, step=step, first=_own_keys(found))
@@ -161,7 +163,7 @@ def _measured(found: Rollout) -> dict[str, Any]:
     plan = plan_of(found.endpoint)
     if found.phase in TERMINAL or plan is None:
         return {"measured": None, "compared": ""}
-    measured = measure(plan)
+    measured = in_story(measure(plan), found)
     candidate = measured.part(found.candidate_version.variant_key)
     stable = measured.part(found.stable_version.variant_key)
     compared = comparison(
@@ -169,6 +171,14 @@ def _measured(found: Rollout) -> dict[str, Any]:
     )
     share = candidate.measured if candidate and found.weight_bp not in (0, FULL_BP) else None
     return {"measured": measured, "compared": compared, "share": share}
+
+
+def _range_of(found: Rollout, at: datetime) -> tuple[datetime, datetime]:
+    """From the start to the end with a margin of a twentieth on each side, 10 s to 2 min; to ``at`` while it goes on.
+    What happened at the endpoint after the end is told on the page of what did it."""
+    end = found.finished_at or at
+    margin = timedelta(seconds=max(10.0, min(120.0, (end - found.created_at).total_seconds() / 20)))
+    return found.created_at - margin, min(at, end + margin) if found.finished_at else at
 
 
 def _own_keys(found: Rollout) -> tuple[str, str]:

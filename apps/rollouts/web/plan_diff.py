@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from apps.kernel.errors import InvalidInput
-from apps.rollouts.domain.plan import Plan
+from apps.rollouts.domain.plan import Plan, Step, Strategy
 from apps.rollouts.web.story import gate_words, span, step_words
 
 NONE = "none"
@@ -57,17 +57,32 @@ def _bound(name: str) -> Callable[[Plan], str]:
     return say
 
 
+def _design(step: Step) -> str:
+    """What decides, in so many words that two designs can be told apart."""
+    design = step.design
+    if design is None:
+        return ""
+    total = f"{design.planned_total:,} units" if design.planned_total else "as many as the planner says"
+    effect = design.effect_relative if design.effect_relative is not None else design.effect_absolute
+    return (
+        f"{design.primary_metric.label} by {design.unit.value}, {(step.weight_bp or 0) / 100:g} %, "
+        f"effect {effect:+g}, {total}, at least {design.minimum_days} days ({design.design_hash[7:15]})"
+    )
+
+
 _FIELDS: Final[dict[str, Callable[[Plan], str]]] = {
     "Version": _bound("candidate"),
     "Endpoint": _bound("endpoint"),
     "Stable version": _bound("stable"),
-    "Strategy": lambda plan: plan.strategy.value.replace("_", "-"),
+    "Strategy": lambda plan: "A/B" if plan.strategy is Strategy.AB else plan.strategy.value.replace("_", "-"),
     "Pace": lambda plan: plan.profile,
     "Steps": lambda plan: ", ".join(step_words(step) for step in plan.steps),
+    "Experiment": lambda plan: ", ".join(_design(step) for step in plan.steps if step.design),
     "Guardrails": lambda plan: ", ".join(gate_words(gate) for gate in plan.guardrails),
     "Gives up starting after": lambda plan: span(plan.prepare_deadline_seconds),
     "Gives up shifting after": lambda plan: span(plan.shift_deadline_seconds),
     "Asks a person after": lambda plan: span(plan.inconclusive_deadline_seconds),
     "Grace while not ready": lambda plan: span(plan.unready_grace_seconds),
     "Draining": lambda plan: span(plan.drain_seconds),
+    "Kept warm": lambda plan: span(plan.keep_warm_seconds),
 }

@@ -35,10 +35,11 @@ AT_A_TIME: Final = (("", "all of a wave"), ("1", "one"), ("2", "two"), ("5", "fi
 STRATEGIES: Final = (
     (Strategy.CANARY.value, "Canary"), (Strategy.BLUE_GREEN.value, "Blue-green"), (Strategy.RECREATE.value, "Recreate"),
 )  # fmt: skip
-APPROVE: Final = (("no", "nobody"), ("one", "one person at each"), ("two", "two people at each"))
+APPROVE: Final = (("no", "nobody"), ("one", "one person"), ("two", "two people"))
+ASKED: Final = (("each", "at each endpoint"), ("once", "once, for the whole sequence"))
 DEFAULTS: Final = {
     "bake": "3600", "at_a_time": "", "on_failure": OnFailure.STOP.value, "strategy": Strategy.CANARY.value,
-    "profile": STANDARD, "note": "", "pick": "", "approval": "no",
+    "profile": STANDARD, "note": "", "pick": "", "approval": "no", "asked": "each",
 }  # fmt: skip
 
 
@@ -77,6 +78,7 @@ class SequenceDraft:
             "strategy": {value for value, _ in STRATEGIES},
             "profile": set(PROFILES),
             "approval": set(APPROVALS),
+            "asked": {value for value, _ in ASKED},
         }
         for name, words in known.items():
             if self.values[name] not in words:
@@ -122,6 +124,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "at_a_time": AT_A_TIME,
         "strategies": STRATEGIES,
         "approvals": APPROVE,
+        "askings": ASKED,
         "profiles": PROFILE_WORDS.items(),
         "kept": [(name, value) for name, value in query.items() if name == "pick" or name in DEFAULTS],
         "chosen": [(f"wave:{name}", number) for name, number in draft.waves.items()],
@@ -159,6 +162,7 @@ def _plan(actor: Actor, draft: SequenceDraft, version: ModelVersion | None) -> P
             approval=approval_step(quorum) if quorum else None,
             on_failure=draft.values["on_failure"],
             max_concurrent=int(at_a_time) if at_a_time else None,
+            approve_once=bool(quorum) and draft.values["asked"] == "once",
         )
     except DomainError as error:
         draft.faults.append(error.detail)

@@ -24,6 +24,7 @@ from apps.rollouts.selectors import sequence_commands, sequence_get, sequence_li
 from apps.rollouts.services.sequence_look import sequence_current
 from apps.rollouts.services.sequences import RIGHTS, sequence_command
 from apps.rollouts.web.buttons import Button, reasons_of
+from apps.rollouts.web.reviews import sequence_reviews_of
 from apps.targets.services.scope import why_not_at
 
 PAGE_SIZE = 50
@@ -48,7 +49,7 @@ SAID = {
 WAYS_ON = {
     SequencePhase.STOPPED: "Nothing more starts. Members under way were paused at the traffic they had, and their "
     "guardrails go on; what is through keeps the new version. Look why it failed, then try again what failed, or abort "
-    "(with or without bringing back what is through).",
+    "(with or without bringing back what is through). What fell after it was through is judged anew from then on.",
     SequencePhase.WAITING: "Look at what is through, then continue with the next wave.",
 }
 
@@ -189,7 +190,8 @@ def _page(found: RolloutSequence) -> dict[str, Any]:
     """Members' rollouts move too: their frames refetch what shows them."""
     moving = [one.pk for member in found.members.all() for one in (member.rollout, member.back) if one is not None]
     live = " ".join([f"sequence:{found.pk}", *(f"rollout:{pk}" for pk in moving[:40])])
-    return {"sequence": found, "live": live, "level": LEVELS[SequencePhase(found.phase)]}
+    level = LEVELS[SequencePhase(found.phase)]
+    return {"sequence": found, "live": live, "level": level, "reviews": sequence_reviews_of(found)}
 
 
 def _waves(found: RolloutSequence, phase: SequencePhase) -> list[WaveLine]:
@@ -228,7 +230,8 @@ def _sentence(found: RolloutSequence, phase: SequencePhase) -> str:
         case SequencePhase.COMPLETED:
             return f"{version} is everywhere it was to go."
         case SequencePhase.ROLLED_BACK:
-            return f"{version} went back everywhere."
+            first = SequenceMemo.from_json(found.memo).back_wave
+            return f"{version} went back {f'from wave {first + 1} on; {count}' if first else 'everywhere'}."
         case SequencePhase.ABORTED:
             return f"Aborted; {count}, which keep {version}."
         case SequencePhase.FAILED:

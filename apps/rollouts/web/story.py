@@ -89,6 +89,9 @@ def step_words(step: Step) -> str:
             return f"bake {span(step.seconds)}" if step.seconds is not None else "wait for a person"
         case StepKind.GATE:
             return f"gate: {', '.join(gate.name for gate in step.gates)}"
+        case StepKind.EXPERIMENT:
+            metric = step.design.primary_metric.label if step.design else "an experiment"
+            return f"decided by {metric}"
         case StepKind.APPROVAL:
             return f"approval by {people_words(step.quorum or 1)}"
 
@@ -97,8 +100,8 @@ def stops_of(plan: Plan) -> list[Stop]:
     """The plan's steps grouped by weight: a weight or copy opens a stop, pauses and gates belong to it."""
     groups: list[_Group] = []
     for index, step in enumerate(plan.steps):
-        if step.kind in (StepKind.SET_WEIGHT, StepKind.MIRROR) or not groups:
-            groups.append(_Group(step_words(step), index))
+        if step.kind in _OPENS or not groups:
+            groups.append(_Group(_title(step), index))
         groups[-1].steps.append(step)
     return [
         Stop(
@@ -107,18 +110,29 @@ def stops_of(plan: Plan) -> list[Stop]:
             group.first + len(group.steps) - 1,
             tuple(
                 step_words(step)
-                for step in group.steps[1:] or ()
-                if step.kind not in (StepKind.SET_WEIGHT, StepKind.MIRROR)
+                for number, step in enumerate(group.steps)
+                if step.kind is StepKind.EXPERIMENT or (number and step.kind not in _OPENS)
             ),
         )
         for group in groups
     ]
 
 
+_OPENS = (StepKind.SET_WEIGHT, StepKind.MIRROR, StepKind.EXPERIMENT)
+
+
+def _title(step: Step) -> str:
+    """What a stop is called; one that begins with a pause or a gate is called by it."""
+    return f"A/B {(step.weight_bp or 0) / 100:g} %" if step.kind is StepKind.EXPERIMENT else step_words(step)
+
+
 def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
-    """Prepare, the plan's stops, and the end; each done, now or later. ``level`` colours the current one."""
+    """Prepare, the plan's stops, and the end; each done, now or later. ``level`` colours the current one.
+
+    On a rail that has ended nothing is said in the present: what was ready then may be gone by now.
+    """
     said = _SAID_ENDED if phase in TERMINAL else _SAID
-    stops = [Stop("prepare", -1, -1, ("ready and warm",)), *stops_of(plan)]
+    stops = [Stop("prepare", -1, -1), *stops_of(plan)]
     end = Stop("done" if not _ends_full(plan) else "promoted", len(plan.steps), len(plan.steps))
     is_forward = phase in (Phase.PROMOTED, Phase.COMPLETED)
     marked = []
@@ -133,8 +147,17 @@ def rail_of(plan: Plan, phase: Phase, step: int) -> list[Stop]:
             state = "done"
         else:
             state = "now" if stop.first <= step else "later"
-        marked.append(replace(stop, state=state, level=_level(phase) if state == "now" else "", said=said[state]))
+        notes = _warmth(state, is_over=phase in TERMINAL) if stop.first < 0 else stop.notes
+        level = _level(phase) if state == "now" else ""
+        marked.append(replace(stop, state=state, level=level, said=said[state], notes=notes))
     return marked
+
+
+def _warmth(state: str, *, is_over: bool) -> tuple[str, ...]:
+    """What the preparation is for, or what became of it."""
+    if is_over:
+        return {"done": ("was ready and warm",), "now": ("was not ready by then",)}.get(state, ())
+    return ("ready and warm",) if state == "done" else ("until ready and warm",)
 
 
 def sentence_of(
@@ -166,11 +189,11 @@ def sentence_of(
 def _ending(phase: Phase, candidate: str, stable: str) -> str:
     match phase:
         case Phase.PROMOTED:
-            return f"{candidate} was promoted and serves everything."
+            return f"{candidate} was promoted and got all traffic."
         case Phase.ROLLED_BACK:
-            return f"{candidate} was rolled back; {stable} serves everything."
+            return f"{candidate} was rolled back; {stable} got all traffic again."
         case Phase.ABORTED:
-            return f"The rollout of {candidate} was aborted; {stable} serves everything."
+            return f"The rollout of {candidate} was aborted; {stable} got all traffic again."
         case Phase.FAILED:
             return f"{candidate} could not be brought up; {stable} kept all traffic."
         case Phase.COMPLETED:
@@ -198,9 +221,11 @@ def tiles_of(plan: Plan, phase: Phase, step: int, findings: Sequence[Mapping[str
     if 0 <= step < len(plan.steps):
         specs |= {gate.name: gate for gate in plan.steps[step].gates}
     found = {str(item.get("evidence", {}).get("name", "")): item for item in findings}
-    waiting = "Was not judged." if phase in TERMINAL else "Not judged yet: the first slot is still open."
+    waiting, verdict = "Not judged yet: the first slot is still open.", Verdict.PENDING
+    if phase in TERMINAL:  # nothing is pending any more
+        waiting, verdict = "Was not judged.", Verdict.NO_DATA
     return [
-        _tile(spec, found[name]) if name in found else Tile(name, Verdict.PENDING, waiting, limit=limit_words(spec))
+        _tile(spec, found[name]) if name in found else Tile(name, verdict, waiting, limit=limit_words(spec))
         for name, spec in specs.items()
     ]
 

@@ -28,6 +28,13 @@ CARDS: Final[list[dict[str, str]]] = [
         "Costs double capacity; no caller is ever at risk, nothing is promoted.",
     },
     {
+        "value": "ab",
+        "word": "A/B",
+        "path": "M2 26H12V15H58V3H74",
+        "sub": "Both serve, each its share, until an experiment decides by a number that you name. "
+        "Costs weeks rather than hours; says whether the new version is better, not only that it is not broken.",
+    },
+    {
         "value": "recreate",
         "word": "Recreate",
         "path": "M2 26H30M44 3H74",

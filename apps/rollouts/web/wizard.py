@@ -14,6 +14,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.errors import DomainError, NotFound
 from apps.registry.selectors import model_get, model_list, version_by
 from apps.rollouts.domain.plan import Strategy
+from apps.rollouts.domain.strategies import TIMINGS
 from apps.rollouts.selectors import rollout_list
 from apps.rollouts.services.approvers import PRODUCTION, approvers_words
 from apps.rollouts.services.lifecycle import rollout_start
@@ -22,6 +23,7 @@ from apps.rollouts.web.dry_run import PlanView, plan_view
 from apps.rollouts.web.fit import unfit_sentence
 from apps.rollouts.web.plan_diff import plan_changes, plan_text, shown_plan
 from apps.rollouts.web.strategy_cards import APPROVAL_CARDS, CARDS
+from apps.rollouts.web.trial_draft import METRICS, THEN, TRIAL_FIELDS, UNITS
 from apps.targets.selectors import capabilities_of, endpoint_get, endpoint_list
 from apps.targets.services.scope import why_not_at
 
@@ -34,7 +36,7 @@ ASKS_TARGET = frozenset({"plan", "start"})
 SHOWN = {
     "what": ("model", "version", "note"),
     "where": ("endpoint",),
-    "how": ("strategy", "profile", "approval"),
+    "how": ("strategy", "profile", "keep_warm", "approval"),
     "guardrails": ("errors", "error_limit", "slow", "slow_ms", "slow_limit", "available", "available_limit"),
     "plan": ("on_busy",),
     "start": (),
@@ -72,6 +74,8 @@ def _start(
             expected_plan_hash=request.POST.get("plan_hash", ""),
             supersede=draft["on_busy"],
             approval=draft.approval(endpoint.target.environment),
+            experiment=draft.experiment(),
+            keep_warm_seconds=draft.keep_warm_seconds(),
             note=draft["note"],
         )
     except DomainError as error:
@@ -113,6 +117,8 @@ def _plan(
     """The dry run, as soon as it is known what goes where; its faults are placed at their fields."""
     draft.check_words()
     draft.guardrails()
+    draft.experiment()
+    draft.keep_warm_seconds()
     if version is None or endpoint is None or draft.faults.keys() - {"on_busy"}:
         return None
     try:
@@ -124,7 +130,8 @@ def _plan(
 
 def _place(draft: Draft, error: DomainError) -> None:
     names = {"version_id": "version", "endpoint_id": "endpoint", "supersede": "on_busy", "guardrails": "error_limit",
-             "steps": "strategy", "approval": "approval"}  # fmt: skip
+             "steps": "strategy", "approval": "approval",
+             "experiment": "ab_metric", "keep_warm_seconds": "keep_warm"}  # fmt: skip
     for item in error.fields:
         first = item.pointer.strip("/").split("/")[0]
         draft.faults.setdefault(names.get(first, first if first in STEP_OF else "version"), item.detail)
@@ -196,7 +203,8 @@ def _address(draft: Draft, step: str) -> str:
 
 def _hidden(draft: Draft, step: str) -> list[tuple[str, str]]:
     """The draft's other values. On the first step model and version go along too: a choice there overrides them."""
-    return draft.rest(SHOWN[step]) + ([(name, draft[name]) for name in ("model", "version")] if step == "what" else [])
+    shown = (*SHOWN[step], *(TRIAL_FIELDS if step == "how" and draft.is_ab else ()))
+    return draft.rest(shown) + ([(name, draft[name]) for name in ("model", "version")] if step == "what" else [])
 
 
 def _choices(
@@ -215,6 +223,11 @@ def _choices(
                 for card in CARDS
             ],
             "profiles": profiles,
+            "metrics": METRICS,
+            "units": UNITS,
+            "thens": THEN,
+            "usual_warm": TIMINGS[draft["profile"]].warm if draft["profile"] in TIMINGS else 0,
+            "keeps_idle": endpoint is None or capabilities_of(endpoint.target).keeps_idle,
             **_approvals(actor, draft, endpoint),
         }
     return {}

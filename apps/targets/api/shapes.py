@@ -50,6 +50,7 @@ class TargetSchema(serializers.Serializer[Any]):
     )
     probe_error = serializers.CharField(allow_blank=True)
     probed_at = serializers.DateTimeField(allow_null=True)
+    revision = serializers.IntegerField(help_text="Grows with every change; `If-Match` wants it.")
     created_at = serializers.DateTimeField()
 
 
@@ -99,6 +100,7 @@ def target_show(target: Target) -> dict[str, Any]:
         "role": facts_of(target).get("role", ""),
         "probe_error": target.probe_error,
         "probed_at": iso(target.probed_at),
+        "revision": target.revision,
         "created_at": iso(target.created_at),
     }
 

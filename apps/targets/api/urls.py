@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.targets.api import credentials, images, preflight, views
+from apps.targets.api import changes, credentials, images, preflight, views
 
 urlpatterns = [
     path("targets", views.TargetsView.as_view()),
-    path("targets/<name:target_name>", views.TargetView.as_view()),
+    path("targets/<name:target_name>", changes.TargetView.as_view()),
+    path("targets/<name:target_name>/change", changes.TargetChangeView.as_view()),
     path("targets/<name:target_name>/probe", views.ProbeView.as_view()),
     path("targets/<name:target_name>/credentials", credentials.CredentialsView.as_view()),
     path("targets/<name:target_name>/preflight", preflight.PreflightView.as_view()),

@@ -119,14 +119,6 @@ class TargetsView(ApiView):
         return Response(shown, status=201, headers={"Location": f"/api/v1/targets/{target.name}"})
 
 
-class TargetView(ApiView):
-    action_required = "target.read"
-
-    @operation("target_get", "One target", tag="targets", path=TARGET, answers={200: TargetSchema})
-    def get(self, request: Request, target_name: str) -> Response:
-        return Response(target_show(target_get(target_name, actor_of(request))))
-
-
 class ProbeView(ApiView):
     action_required = "target.write"
 

@@ -23,6 +23,7 @@ class Capabilities:
     """What the target can do with traffic; ``min_weight_bp`` is the smallest share it can tell apart.
 
     ``arm_header``: a caller's signed arm chooses the variant. A target without it can only split by request.
+    ``keeps_idle``: a variant without traffic keeps its processes, so that one can be kept warm.
     """
 
     weights: Support = Support.NO
@@ -32,6 +33,7 @@ class Capabilities:
     arm_header: Support = Support.NO
     min_weight_bp: int = 1
     note: str = ""
+    keeps_idle: bool = True
 
 
 WAYS = ("weights", "force_header", "mirror", "sticky", "arm_header")
@@ -70,7 +72,11 @@ class ObservedVariant:
 
 @dataclass(frozen=True, slots=True)
 class ObservedRoute:
-    """The route the gateway has really accepted."""
+    """The route the gateway has really accepted.
+
+    ``relieved``: variant -> basis points that it should have and does not get, because none of its replicas is ready
+    and somebody else is: the target has moved them there, and moves them back when it is ready again.
+    """
 
     period: int
     weights_bp: Mapping[str, int]
@@ -78,6 +84,37 @@ class ObservedRoute:
     sticky_header: str | None = None
     applied_at: datetime | None = None
     arms: Mapping[str, str] = field(default_factory=dict)
+    relieved: Mapping[str, int] = field(default_factory=dict)
+
+
+THE_ROUTE = "the route"
+"""The object of a change that took the whole route away; also said before there was any."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandChange:
+    """What somebody else did to an object at the target. ``field`` "": the object itself is gone. ``by``: who, where
+    the target knows; ``is_healed``: by the target's policy it will be put right (a missing object always is);
+    ``is_told``: the audit log has it (stored observations only)."""
+
+    object: str
+    field: str = ""
+    wanted: str = ""
+    found: str = ""
+    by: str = ""
+    is_healed: bool = True
+    is_told: bool = False
+
+    def same_as(self, other: HandChange) -> bool:
+        return (self.object, self.field) == (other.object, other.field)
+
+    @property
+    def sentence(self) -> str:
+        """ "Deployment a: spec.replicas is 5, desired is 2 (by kubectl-scale)"."""
+        if not self.field:
+            return f"{self.object} is not there"
+        by = f" (by {self.by})" if self.by else ""
+        return f"{self.object}: {self.field} is {self.found}, desired is {self.wanted}{by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +123,7 @@ class Observed:
 
     ``awaits_apply`` says why another ``apply`` of the same plan would bring the target nearer to it (a variant has
     become ready and the route may move, something was changed by hand); empty where the target goes on by itself.
+    ``changes`` is what was changed by hand, as it stands there now.
     """
 
     endpoint: str
@@ -98,6 +136,7 @@ class Observed:
     address: str = ""
     observed_at: datetime | None = None
     awaits_apply: str = ""
+    changes: tuple[HandChange, ...] = ()
 
     def variant(self, key: str) -> ObservedVariant | None:
         return next((variant for variant in self.variants if variant.key == key), None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from apps.targets.domain.driver import Observed, ObservedRoute, ObservedVariant, VariantState
+from apps.targets.domain.driver import HandChange, Observed, ObservedRoute, ObservedVariant, VariantState
 from apps.targets.domain.plan import EndpointPlan, Mirror
 
 _VITALS = ("memory_bytes", "cpu_seconds")
@@ -26,6 +27,7 @@ def observed_from_json(data: Mapping[str, Any]) -> Observed:
         address=data.get("address") or "",
         observed_at=_time_from(data.get("observed_at")),
         awaits_apply=data.get("awaits_apply") or "",
+        changes=tuple(HandChange(**item) for item in data.get("changes") or ()),
     )
 
 
@@ -47,19 +49,23 @@ def observed_to_json(observed: Observed) -> dict[str, Any]:
             "sticky_header": route.sticky_header,
             "applied_at": _time_json(route.applied_at),
             **({"arms": dict(sorted(route.arms.items()))} if route.arms else {}),
+            **({"relieved": dict(sorted(route.relieved.items()))} if route.relieved else {}),
         },
         "route_error": observed.route_error,
         "variants": [_variant_json(variant) for variant in observed.variants],
         **({"awaits_apply": observed.awaits_apply} if observed.awaits_apply else {}),
+        **({"changes": [asdict(change) for change in observed.changes]} if observed.changes else {}),
     }
 
 
 def without_vitals(wire: Mapping[str, Any]) -> dict[str, Any]:
-    """A wire observation without what changes by itself: memory, processor time, the time of looking.
+    """A wire observation without what changes by itself (memory, processor time, the time of looking) and our notes.
 
     Two observations that agree here are the same state; storing the second would be a write that says nothing.
     """
     kept = {key: value for key, value in wire.items() if key != "observed_at"}
+    if "changes" in kept:
+        kept["changes"] = [{k: v for k, v in item.items() if k != "is_told"} for item in kept["changes"]]
     kept["variants"] = [{k: v for k, v in item.items() if k not in _VITALS} for item in wire.get("variants", ())]
     return kept
 
@@ -80,6 +86,8 @@ def divergence(plan: EndpointPlan, observed: Observed | None) -> str:
     wanted, found = plan.route, observed.route
     if found is None or (found.period != wanted.period and observed.applied_generation != plan.generation):
         return ""
+    if found.relieved:
+        return ""  # on purpose, and moved back by the target's own word (``awaits_apply``)
     if {k: v for k, v in wanted.weights_bp.items() if v} != {k: v for k, v in found.weights_bp.items() if v}:
         return "the gateway's weights are not the desired ones"
     if (wanted.mirror, wanted.sticky_header) != (found.mirror, found.sticky_header):
@@ -130,6 +138,7 @@ def _route_from(data: Mapping[str, Any]) -> ObservedRoute:
         sticky_header=data.get("sticky_header"),
         applied_at=_time_from(data.get("applied_at")),
         arms=dict(data.get("arms") or {}),
+        relieved={key: int(value) for key, value in (data.get("relieved") or {}).items()},
     )
 
 

@@ -18,6 +18,8 @@ class Role(StrEnum):
     STABLE = "stable"
     CANDIDATE = "candidate"
     SHADOW = "shadow"
+    WARM = "warm"
+    """The version before, ready and without traffic for a while after a promotion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from apps.targets.domain.driver import (
     TargetUnreachable,
 )
 from apps.targets.domain.observed import observed_from_json
-from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.plan import EndpointPlan, Role
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
@@ -62,6 +62,8 @@ class LocalDriver:
             wish.pop(ours, None)
         for variant in wish["variants"]:
             variant.pop("image", None)  # processes need no image, and the agent refuses what it does not know
+            if variant["role"] == Role.WARM:
+                variant["role"] = Role.SHADOW.value  # the one role without traffic that it knows
         self._call("PUT", _path(plan.endpoint), json={"epoch": epoch, "plan": wish})
 
     def observe(self, endpoint: str) -> Observed | None:
@@ -165,7 +167,8 @@ def _observed(data: Mapping[str, Any]) -> Observed:
 def _capabilities(data: Mapping[str, Any]) -> Capabilities:
     try:
         ways = {key: Support(data[key]) for key in WAYS if key in data}
-        return Capabilities(**ways, min_weight_bp=int(data.get("min_weight_bp", 1)), note=str(data.get("note", "")))
+        least, note = int(data.get("min_weight_bp", 1)), str(data.get("note", ""))
+        return Capabilities(**ways, min_weight_bp=least, note=note, keeps_idle=True)
     except (TypeError, ValueError) as error:
         raise _bad_answer("the node agent", error) from error
 

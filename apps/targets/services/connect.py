@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from apps.accounts.services.access import access_require
 from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, DriverError, InvalidInput, PolicyRefused
+from apps.kernel.errors import Conflict, DriverError, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.registry.selectors import version_get
 from apps.registry.services.verify import unverified_sentence
@@ -26,9 +26,10 @@ from apps.targets.domain.plan import FULL_BP, Role
 from apps.targets.models import Endpoint, Environment, Target, TargetKind, TrafficPolicy
 from apps.targets.models import target_id as new_target_id
 from apps.targets.selectors import endpoint_get, target_get
-from apps.targets.services.credentials import credentials_check, credentials_sealed
+from apps.targets.services.connection_check import connection_faults, faults_refuse
+from apps.targets.services.credentials import credentials_sealed
 from apps.targets.services.desire import endpoint_desire, held
-from apps.targets.services.drivers import driver_checked, driver_for
+from apps.targets.services.drivers import driver_for
 from apps.targets.services.scope import shared_require
 from apps.targets.services.variants import variant_of
 
@@ -47,24 +48,22 @@ def target_create(
     connection: Mapping[str, Any] | None = None,
     no_traffic_policy: str = TrafficPolicy.HOLD,
     credentials: Mapping[str, Any] | None = None,
+    found: Sequence[FieldError] = (),
 ) -> Target:
-    """Store a target and ask for a probe; ``credentials`` go into the vault.
+    """Store a target and ask for a probe; ``credentials`` go into the vault. ``found``: faults that the caller has
+    found already, told with those of here.
 
-    Raises Forbidden (``target.write`` for every team in that environment), InvalidInput naming the field, Conflict
-    ``name_taken``.
+    Raises Forbidden (``target.write`` for every team in that environment), InvalidInput naming every faulty field,
+    Conflict ``name_taken``.
     """
-    name_check(name)
-    for pointer, value, known in (
-        ("/kind", kind, TargetKind),
-        ("/environment", environment, Environment),
-        ("/no_traffic_policy", no_traffic_policy, TrafficPolicy),
-    ):
-        if value not in set(known):
-            raise InvalidInput.at(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
-    shared_require(actor, "target.write", environment)
-    secrets = dict(credentials or {})
-    credentials_check(kind, secrets)
-    driver_checked(kind, dict(connection or {}), secrets)  # refuses a connection that could never work
+    secrets, wanted = dict(credentials or {}), dict(connection or {})
+    faults = [*_name_faults(name), *words_faults(kind, environment, no_traffic_policy), *found]
+    if environment in set(Environment):  # who may not connect one there learns nothing of files and hosts
+        shared_require(actor, "target.write", environment)
+        faults += connection_faults(kind, wanted, secrets) if kind in set(TargetKind) else []
+    if faults and Target.objects.filter(name=name).exists():
+        faults = [FieldError("/name", "name_taken", _target_taken(name).detail), *faults]
+    faults_refuse(faults)
     key = new_target_id()
     try:
         with transaction.atomic():
@@ -75,15 +74,28 @@ def target_create(
                 name=name,
                 kind=kind,
                 environment=environment,
-                connection=dict(connection or {}),
+                connection=wanted,
                 no_traffic_policy=no_traffic_policy,
             )
             enqueue_task("targets.probe", target_id=target.pk)
             publish_live("fleet", id=target.pk, revision=0)
             _record(actor, "target.created", "target", target.pk, name, {"kind": kind, "environment": environment})
     except IntegrityError as error:
-        raise Conflict("name_taken", f"There is a target named {name} already; choose another name.") from error
+        raise _target_taken(name) from error
     return target
+
+
+def words_faults(kind: str, environment: str, no_traffic_policy: str) -> list[FieldError]:
+    """Which of them is no word that is known."""
+    return [
+        FieldError(pointer, "unknown", f"{value!r} is none of {', '.join(known)}.")
+        for pointer, value, known in (
+            ("/kind", kind, TargetKind),
+            ("/environment", environment, Environment),
+            ("/no_traffic_policy", no_traffic_policy, TrafficPolicy),
+        )
+        if value not in set(known)
+    ]
 
 
 def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None:
@@ -97,13 +109,7 @@ def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None
     found: dict[str, Any] = {"probe_error": ""}
     try:
         report = driver_for(target).probe()
-        found["capabilities"] = {
-            **asdict(report.capabilities),
-            "version": report.version,
-            "gateway_url": report.gateway_url,
-            "warnings": list(report.warnings),
-            "facts": dict(report.facts),
-        }
+        found |= probe_values(report)
     except (DriverError, InvalidInput) as error:
         found["probe_error"] = error.detail
     is_news = any(getattr(target, field) != value for field, value in found.items())
@@ -113,6 +119,20 @@ def target_probe(*, actor: Actor = SYSTEM, target_id: str) -> ProbeReport | None
             publish_live("fleet", id=target.pk, revision=int(now().timestamp()))
             _record(actor, "target.updated", "target", target.pk, target.name, found)
     return report
+
+
+def probe_values(report: ProbeReport) -> dict[str, Any]:
+    """What a probe found, as a target's row keeps it."""
+    return {
+        "probe_error": "",
+        "capabilities": {
+            **asdict(report.capabilities),
+            "version": report.version,
+            "gateway_url": report.gateway_url,
+            "warnings": list(report.warnings),
+            "facts": dict(report.facts),
+        },
+    }
 
 
 def endpoint_create(
@@ -216,6 +236,18 @@ def endpoint_follow(*, actor: Actor, endpoint_id: str, follows: str) -> Endpoint
 def _check_alias(follows: str) -> None:
     if len(follows) > 255 or "\x00" in follows:
         raise InvalidInput.at("/follows", "bad_alias", "An alias has at most 255 characters.")
+
+
+def _target_taken(name: str) -> Conflict:
+    return Conflict("name_taken", f"There is a target named {name} already; choose another name.")
+
+
+def _name_faults(name: str) -> list[FieldError]:
+    try:
+        name_check(name)
+    except InvalidInput as error:
+        return list(error.fields)
+    return []
 
 
 def name_check(name: str, *, pointer: str = "/name") -> None:

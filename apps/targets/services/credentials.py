@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from apps.audit.services.record import event_record
@@ -36,12 +37,14 @@ def credentials_replace(
     shared_require(actor, "target.write", target.environment)
     given = sorted(credentials)
     if keeps_others:
-        credentials = {**_kept(target), **credentials}
+        credentials = {**credentials_kept(target), **credentials}
     credentials_check(target.kind, credentials)
     driver_checked(target.kind, target.connection, credentials)
     with transaction.atomic():
         Target.objects.filter(pk=target.pk).update(
-            credentials=credentials_sealed(target.pk, credentials), credentials_at=Now() if credentials else None
+            credentials=credentials_sealed(target.pk, credentials),
+            credentials_at=Now() if credentials else None,
+            revision=F("revision") + 1,
         )
         enqueue_task("targets.probe", target_id=target.pk)
         event_record(
@@ -67,7 +70,8 @@ def credentials_opened(target_id: str, sealed: str) -> dict[str, Any]:
     return orjson.loads(open_sealed(sealed, _place(target_id))) if sealed else {}
 
 
-def _kept(target: Target) -> dict[str, Any]:
+def credentials_kept(target: Target) -> dict[str, Any]:
+    """What is stored, for services that put something beside it; {} where it does not open any more."""
     try:
         return credentials_opened(target.pk, target.credentials)
     except VaultFault:

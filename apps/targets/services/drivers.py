@@ -48,11 +48,16 @@ def driver_of(kind: str, connection: Mapping[str, Any]) -> Driver:
 
 def driver_checked(kind: str, connection: Mapping[str, Any], credentials: Mapping[str, Any]) -> None:
     """That a driver can be made of them and finds what they name; it is not kept. Raises InvalidInput."""
-    _refuse_unknown(kind)
-    connect = import_string(DRIVERS[kind])
-    driver = connect(connection, credentials) if credentials else connect(connection)
+    driver = driver_made(kind, connection, credentials)
     if isinstance(driver, ConnectionChecked):
         driver.check_connection()
+
+
+def driver_made(kind: str, connection: Mapping[str, Any], credentials: Mapping[str, Any]) -> Driver:
+    """A driver of settings that nobody has stored yet; it is not kept. Raises InvalidInput."""
+    _refuse_unknown(kind)
+    connect = import_string(DRIVERS[kind])
+    return cast(Driver, connect(connection, credentials) if credentials else connect(connection))
 
 
 def _refuse_unknown(kind: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +12,14 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from apps.kernel.errors import DriverError, NotFound
-from apps.kernel.services.outbox import publish_many
+from apps.kernel.services.outbox import enqueue_task, publish_many
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.extras import LogSource
 from apps.targets.domain.observed import divergence, observed_from_json, observed_to_json, without_vitals
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_get, plan_of
 from apps.targets.services.drivers import driver_for
+from apps.targets.services.story import Told, changes_record, changes_told
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +62,10 @@ def observed_store(*, endpoint_id: str, observed: Observed | None, error: str = 
         stored = Endpoint.objects.select_for_update(no_key=True).get(pk=endpoint_id)
         if not observed_news(stored, observed, error):
             return False
-        _write(stored, observed, error)
+        told = Told() if error else changes_told(stored, observed)
+        _write(stored, observed, error, told)
         endpoint_publish(endpoint_id)
+        changes_record(stored, told)
     return True
 
 
@@ -96,13 +100,14 @@ def endpoint_logs(endpoint_id: str, variant: str, *, lines: int = 100) -> Sequen
     return driver.logs(endpoint.name, variant, lines=lines) if isinstance(driver, LogSource) else []
 
 
-def _write(stored: Endpoint, observed: Observed | None, error: str) -> None:
+def _write(stored: Endpoint, observed: Observed | None, error: str, told: Told) -> None:
     changes: dict[str, Any] = {"observe_error": error[:2000], "revision": stored.revision + 1}
     if not error:
-        changes["observed"] = None if observed is None else observed_to_json(observed)
+        changes["observed"] = observed and observed_to_json(replace(observed, changes=told.standing))
         changes["observed_at"] = Now() if observed is None or observed.observed_at is None else observed.observed_at
         if _lost(stored, observed):
             changes |= {"applied_generation": 0, "reconcile_due_at": Now()}
+            enqueue_task("targets.reconcile", endpoint_id=stored.pk)  # callers may get no answer: not at the next tick
             _log_loss(stored, observed)
     Endpoint.objects.filter(pk=stored.pk).update(**changes)
 
@@ -110,7 +115,7 @@ def _write(stored: Endpoint, observed: Observed | None, error: str) -> None:
 def _log_loss(stored: Endpoint, observed: Observed | None) -> None:
     """A target that only waits for its next piece is on its way; anything else there is somebody's doing."""
     reason = _divergence(stored, observed)
-    if observed is not None and reason and reason == observed.awaits_apply:
+    if observed is not None and reason and reason == observed.awaits_apply and not observed.changes:
         log.info("endpoint_awaits_apply", endpoint=stored.name, reason=reason)
     else:
         log.warning("endpoint_diverged", endpoint=stored.name, reason=reason)

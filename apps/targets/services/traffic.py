@@ -7,7 +7,7 @@ desired state, so that whoever does not know of the holder is refused too.
 from __future__ import annotations
 
 from apps.kernel.errors import Conflict, NotFound
-from apps.targets.domain.plan import FULL_BP, EndpointPlan
+from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
 from apps.targets.models import Endpoint
 from apps.targets.selectors import plan_of
 from apps.targets.services.desire import held
@@ -51,7 +51,9 @@ def traffic_release(endpoint_id: str, *, holder: str) -> bool:
 
 
 def is_at_rest(plan: EndpointPlan, stable_key: str) -> bool:
-    """Whether the stable version runs alone, with all traffic, and nothing is copied."""
+    """Whether the stable version runs alone, with all traffic, and nothing is copied; one that is kept warm may stand
+    beside it, and leaves with whatever comes next."""
     route = plan.route
-    alone = [variant.key for variant in plan.variants] == [stable_key] and route.weights_bp == {stable_key: FULL_BP}
+    others = [variant.key for variant in plan.variants if variant.role is not Role.WARM]
+    alone = others == [stable_key] and route.weights_bp == {stable_key: FULL_BP}
     return alone and route.mirror is None and not route.arms

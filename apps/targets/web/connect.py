@@ -35,29 +35,42 @@ def connect(request: HttpRequest) -> HttpResponse:
         return _page(request, "", {}, {}, status=422 if request.method == "POST" else 200)
     if request.method != "POST":
         return _page(request, kind, {**COMMON, **defaults_of(kind)}, {})
-    typed = {name: str(value).strip()[: longest_of(name)] for name, value in request.POST.items()}
+    typed = typed_in(request)
     actor = actor_of_request(request)
+    connection, own = connection_of(kind, typed)
     try:
         target = target_create(
             actor=actor,
             name=typed.get("name", ""),
             kind=kind,
             environment=typed.get("environment", ""),
-            connection=connection_of(kind, typed),
+            connection=connection,
             credentials=credentials_of(kind, typed),
             no_traffic_policy=typed.get("no_traffic_policy", ""),
+            found=own,
         )
     except DomainError as error:
-        faults = {field_of(kind, item.pointer): worded(kind, item.pointer, item.detail) for item in error.fields}
-        if error.code == "name_taken":
-            faults["name"] = error.detail
-        return _page(request, kind, typed, faults or {"": error.detail}, status=422)
+        return _page(request, kind, typed, faults_of(kind, error), status=422)
     target_probe(actor=actor, target_id=target.pk)
     _tell(request, target.pk)
     return redirect("settings:targets")
 
 
-def longest_of(name: str) -> int:
+def typed_in(request: HttpRequest) -> dict[str, str]:
+    """What was typed, each as long as it may be."""
+    return {name: str(value).strip()[: _longest_of(name)] for name, value in request.POST.items()}
+
+
+def faults_of(kind: str, error: DomainError) -> dict[str, str]:
+    """Field of the form -> what is wrong there; under "" what has no field."""
+    faults: dict[str, str] = {"name": error.detail} if error.code == "name_taken" else {}
+    for item in error.fields:
+        name, said = field_of(kind, item.pointer), worded(kind, item.pointer, item.detail)
+        faults[name] = f"{faults[name]} {said}" if name in faults else said
+    return faults or {"": error.detail}
+
+
+def _longest_of(name: str) -> int:
     return LONGEST_SECRET if name.startswith("credentials.") else LONGEST
 
 
@@ -80,7 +93,7 @@ def _page(
         "tab": "targets",
         "kinds": KINDS,
         "kind": kind,
-        "groups": [_shown(group, typed, faults) for group in FORMS.get(kind, ())],
+        "groups": shown_groups(kind, typed, faults),
         "typed": typed,
         "faults": faults,
         "fault": faults.get("", ""),
@@ -90,6 +103,11 @@ def _page(
         "roots": [str(root) for root in settings.PILOTHOUSE_TOKEN_ROOTS],
     }
     return render(request, "targets/settings_connect.html", context, status=status)
+
+
+def shown_groups(kind: str, typed: dict[str, str], faults: dict[str, str]) -> list[dict[str, Any]]:
+    """The groups of a kind's form, as the template takes them."""
+    return [_shown(group, typed, faults) for group in FORMS.get(kind, ())]
 
 
 def _shown(group: Any, typed: dict[str, str], faults: dict[str, str]) -> dict[str, Any]:
@@ -105,6 +123,7 @@ def _shown(group: Any, typed: dict[str, str], faults: dict[str, str]) -> dict[st
                 "field": field,
                 "value": "" if field.kind == "secret" else typed.get(field.name, ""),
                 "fault": faults.get(field.name, ""),
+                "is_again": field.kind == "secret" and bool(typed.get(field.name)),
                 "hidden_by": " ".join(
                     f"not-{value.replace('_', '-')}"
                     for value in every

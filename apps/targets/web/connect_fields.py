@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from apps.kernel.errors import InvalidInput
+from apps.kernel.errors import FieldError, InvalidInput
+from apps.targets.images.job import DEFAULT_IMAGE as BUILDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fields under one heading. ``choices`` (value, word, what it means) of the field ``chooses`` come first."""
+    """Fields under one heading. ``choices`` (value, word, what it means) of the field ``chooses`` come first; with
+    ``is_form_only`` the choice is the form's own and no part of the connection."""
 
     title: str
     fields: tuple[Field, ...]
     chooses: str = ""
     choices: tuple[tuple[str, str, str], ...] = ()
+    is_form_only: bool = False
 
 
 LOCAL: Final = (
@@ -116,8 +119,41 @@ KUBERNETES: Final = (
                   kind="json"),
         ),
     ),
+    Group(
+        "Where images of versions are built",
+        (
+            Field("build.repository", "Repository", "Where they are pushed; {model} is filled in, the version is the "
+                  "tag.", only="here", is_required=True),
+            Field("build.push_secret", "Secret that pushes", "Its name in the namespace; of type "
+                  "kubernetes.io/dockerconfigjson.", only="here", is_required=True),
+            Field("build.token_secret", "Secret that reads models", "Its name in the namespace; an API key is under "
+                  "the key token.", only="here", is_required=True),
+            Field("build.url", "Builds reach Pilothouse at", "https://… Empty: as everybody does.", only="here"),
+            Field("build.image", "Builder", f"Empty: {BUILDER}.", only="here"),
+            Field("build.cpu", "CPU of a build", "Empty: 1.", only="here"),
+            Field("build.memory", "Memory of a build", "Empty: 4Gi.", only="here"),
+            Field("build.scratch", "Scratch space", "Empty: 20Gi.", only="here"),
+            Field("build.seconds", "Seconds for a build", "Empty: 3600.", kind="number", only="here"),
+        ),
+        "builds",
+        (
+            ("elsewhere", "Elsewhere", "By your CI or by hand; the version's page has the lines."),
+            ("here", "In this namespace", "A Job of rootless BuildKit; it needs a namespace that allows user "
+             "namespaces, best one of its own."),
+        ),
+        is_form_only=True,
+    ),
+    Group(
+        "Anything else",
+        (
+            Field("rest", "More of the connection, as JSON", 'conflicts, endpoints, cluster_domain, and what else has '
+                  'no field here, for example {"conflicts": "heal"}. No secrets.', kind="json"),
+        ),
+    ),
 )  # fmt: skip
 FORMS: Final[Mapping[str, tuple[Group, ...]]] = {"kubernetes": KUBERNETES, "local": LOCAL}
+UNSAID: Final = {"auth.mode": "in_cluster", "route.kind": "replicas"}
+"""What the driver takes where a connection does not say it."""
 
 
 def defaults_of(kind: str) -> dict[str, str]:
@@ -125,27 +161,51 @@ def defaults_of(kind: str) -> dict[str, str]:
     return chosen | {field.name: field.default for group in FORMS[kind] for field in group.fields if field.default}
 
 
-def connection_of(kind: str, typed: Mapping[str, str]) -> dict[str, Any]:
-    """What was typed as the driver's connection; fields of another choice and empty ones are left out.
-
-    Raises InvalidInput naming the place for what is no number or no JSON; the rest is the driver's to judge.
-    """
+def connection_of(kind: str, typed: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """What was typed as the driver's connection, fields of another choice and empty ones left out; and what is no
+    number or no JSON, at its place. The rest is the driver's to judge."""
     found: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    faults: list[FieldError] = []
     for group in FORMS[kind]:
         chosen = typed.get(group.chooses, "")
-        if group.chooses:
+        if group.chooses and not group.is_form_only:
             _put(found, group.chooses, chosen)
         for field in group.fields:
             text = typed.get(field.name, "").strip()
-            if field.only and chosen not in field.only.split():
+            if (field.only and chosen not in field.only.split()) or field.kind == "secret" or not text:
                 continue
-            if field.kind == "secret":
-                continue
-            if text and field.kind == "json":
-                found["profile"] = {**_json(text), **found.get("profile", {})}
-            elif text:
-                _put(found, field.name, _value(field, text))
-    return found
+            try:
+                if field.kind == "json":
+                    extra = _merged(extra, _json(field.name, text))
+                else:
+                    _put(found, field.name, _value(field, text))
+            except InvalidInput as error:
+                faults += error.fields
+    return _merged(extra, found), faults
+
+
+def typed_of(kind: str, connection: Mapping[str, Any]) -> dict[str, str]:
+    """What the form would have held for ``connection``: the inverse of ``connection_of``. What has no field stands in
+    those that take JSON, so that nothing is lost by editing."""
+    left: dict[str, Any] = orjson.loads(orjson.dumps(connection))
+    typed: dict[str, str] = {}
+    for group in FORMS[kind]:
+        if group.is_form_only:
+            typed[group.chooses] = "here" if "build" in connection else "elsewhere"
+        elif group.chooses:
+            typed[group.chooses] = str(_take(left, group.chooses) or UNSAID[group.chooses])
+        for field in group.fields:
+            value = _take(left, field.name) if field.kind not in {"json", "secret"} else None
+            typed[field.name] = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+    jsons = {"more": _written(left.pop("profile", None)), "rest": _written(left)}
+    return typed | {name: text for name, text in jsons.items() if name in typed}
+
+
+def drop(connection: dict[str, Any], name: str, *, unless_in: Mapping[str, Any]) -> None:
+    """Take the value at that place out of ``connection``, unless the other has one there."""
+    if _take(orjson.loads(orjson.dumps(unless_in)), name) is None:
+        _take(connection, name)
 
 
 def credentials_of(kind: str, typed: Mapping[str, str]) -> dict[str, str]:
@@ -177,7 +237,9 @@ def field_of(kind: str, pointer: str) -> str:
     known |= {group.chooses for group in FORMS.get(kind, ()) if group.chooses}
     if path in known or path in {"name", "environment", "no_traffic_policy", "kind"}:
         return path
-    return "more" if path.startswith("profile") and "more" in known else ""
+    if "more" not in known:
+        return ""
+    return "more" if path.startswith("profile") else "rest" if path else ""
 
 
 def worded(kind: str, pointer: str, detail: str) -> str:
@@ -197,14 +259,44 @@ def _value(field: Field, text: str) -> Any:
     return text
 
 
-def _json(text: str) -> dict[str, Any]:
+def _json(name: str, text: str) -> dict[str, Any]:
+    """The object; that of ``more`` belongs into the profile."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidInput.at("/connection/more", "not_json", f"This is no JSON: {error}.") from error
+        raise InvalidInput.at(_pointer(name), "not_json", f"This is no JSON: {error}.") from error
     if not isinstance(found, dict):
-        raise InvalidInput.at("/connection/more", "bad_type", 'Write a JSON object, for example {"uid": 1000}.')
-    return found
+        raise InvalidInput.at(_pointer(name), "bad_type", 'Write a JSON object, for example {"uid": 1000}.')
+    return {"profile": found} if name == "more" else found
+
+
+def _written(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode() if value else ""
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, ``above`` winning where they meet; objects are merged member by member."""
+    both = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            both[key] = _merged(below[key], above[key])
+    return both
+
+
+def _take(left: dict[str, Any], name: str) -> Any:
+    """The value at that place, taken out; objects that are empty then go too."""
+    *path, last = name.split(".")
+    places = [left]
+    for part in path:
+        inner = places[-1].get(part)
+        if not isinstance(inner, dict):
+            return None
+        places.append(inner)
+    value = places[-1].pop(last, None)
+    for part, outer in zip(reversed(path), reversed(places[:-1]), strict=True):
+        if not outer[part]:
+            del outer[part]
+    return value
 
 
 def _put(found: dict[str, Any], name: str, value: Any) -> None:

@@ -21,7 +21,7 @@ from apps.targets.services.connect import target_probe
 from apps.targets.services.credentials import credentials_replace
 from apps.targets.services.freshness import targets_answered_at
 from apps.targets.services.scope import why_not_shared
-from apps.targets.web.connect_fields import Field, secrets_of
+from apps.targets.web.connect_fields import FORMS, Field, secrets_of
 
 KINDS = {
     "local": "node agent on one machine",
@@ -52,6 +52,7 @@ class Row:
     why_not: str
     ends: tuple[str, str] | None = None
     secrets: tuple[Field, ...] = ()
+    is_editable: bool = False
 
 
 @declares("target.read")
@@ -136,6 +137,7 @@ def _row(target: Target, endpoints: list[Endpoint], answered_at: datetime | None
         why_not=why_not,
         ends=_ends(target),
         secrets=secrets_of(target.kind, str(target.connection.get("auth", {}).get("mode", ""))),
+        is_editable=target.kind in FORMS,
     )
 
 

@@ -22,7 +22,7 @@ from apps.targets.services.freshness import targets_answered_at
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
 
-RANGES = (("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"))
+RANGES = (("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"), ("7d", "7 d"), ("30d", "30 d"))
 DEFAULT_RANGE = "15m"
 
 
@@ -96,7 +96,7 @@ def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str
                 "state": seen.state.value if seen else "pending",
             }
         )
-    return sorted(rows, key=lambda row: ("stable", "candidate", "shadow", "leaving").index(str(row["role"])))
+    return sorted(rows, key=lambda row: ("stable", "candidate", "shadow", "warm", "leaving").index(str(row["role"])))
 
 
 def _address(found: Endpoint, observed: Observed | None) -> str:

@@ -23,11 +23,13 @@ from apps.kernel.rest import (
 )
 from apps.targets.selectors import endpoint_get
 from apps.telemetry.api.shapes import WindowsSchema, moment, point_show, window_show
+from apps.telemetry.domain.levels import CHART_ROWS, chart_step, level_of
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.selectors import series, windows
 
 SLOT_SECONDS = 10
-MAX_POINTS = 2000
+MAX_POINTS = CHART_ROWS
+MAX_WINDOWS = 10 * CHART_ROWS
 DEFAULT_RANGE = timedelta(hours=1)
 
 
@@ -91,5 +93,12 @@ def _range(asked: dict[str, Any]) -> tuple[int, int, int]:
     if (until - since) / step > MAX_POINTS:
         raise InvalidInput.at(
             "?step_seconds", "too_many_points", f"That would be more than {MAX_POINTS} points; take a longer step."
+        )
+    level = level_of(step)
+    if (until - since) / level > MAX_WINDOWS:
+        raise InvalidInput.at(
+            "?step_seconds",
+            "too_many_windows",
+            f"Steps of {step} s are made of windows of {level} s: too many. Take {chart_step(since, until)}.",
         )
     return since // step * step, until, step

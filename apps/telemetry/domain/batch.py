@@ -13,7 +13,7 @@ SLOT_SECONDS = 10
 ROUTES = frozenset({"weighted", "forced", "mirrored", "probe", "assigned"})
 COUNTS = ("total", "good", "client_4xx", "model_error", "timeout", "other_5xx")
 MAX_SLOTS = 5_000
-FUTURE_SECONDS = 60
+FUTURE_SECONDS = 300
 PAST_SECONDS = 48 * 3600
 
 
@@ -104,7 +104,7 @@ def _slot(raw: Any, now: float) -> SlotDelta:
     if not _is_count(slot_at) or slot_at % SLOT_SECONDS:  # type: ignore[operator]
         raise _Rejected("bad_slot", "slot must be Unix seconds, a multiple of 10")
     if slot_at > now + FUTURE_SECONDS:  # type: ignore[operator]
-        raise _Rejected("in_the_future", "slot lies more than a minute ahead of this clock")
+        raise _Rejected("in_the_future", "slot lies more than five minutes ahead of this clock")
     if slot_at < now - PAST_SECONDS:  # type: ignore[operator]
         raise _Rejected("too_old", "slot is older than 48 hours")
     if route not in ROUTES:

@@ -48,3 +48,11 @@ class Window:
     @property
     def bad(self) -> int:
         return self.model_error + self.timeout + self.other_5xx
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One bucket of a series: its first second and its window."""
+
+    at: int
+    window: Window

@@ -9,10 +9,14 @@ from typing import Any
 from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput
 from apps.telemetry.domain.batch import ROUTES, text
-from apps.telemetry.models import InferenceSample, Label, Slot, Source
+from apps.telemetry.domain.redaction import Rules
+from apps.telemetry.models import InferenceSample, IngestSource, Label, Source
+from apps.telemetry.services.policies import rules_of
 
 KEEP_SLOTS = timedelta(days=14)
 KEEP_SAMPLES = timedelta(days=7)
+KEEP_LABELS = timedelta(days=90)
+KEEP_KEYS = timedelta(hours=48)
 MAX_ROWS = 5_000
 
 
@@ -33,18 +37,19 @@ def samples_add(body: Any) -> tuple[int, list[dict[str, Any]]]:
     """Store sampled inferences; (accepted, rejected rows). A repeated sample changes nothing."""
     rows = _rows(body, "samples")
     endpoint, variant = text(body, "endpoint", 80), text(body, "variant", 63)
+    rules = rules_of(endpoint)
     taken: list[InferenceSample] = []
     rejected: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
         try:
-            taken.append(_sample(row, endpoint, variant))
+            taken.append(_sample(row, endpoint, variant, rules))
         except (KeyError, TypeError, ValueError, InvalidInput) as error:
             rejected.append({"index": index, "code": "invalid", "detail": str(error)})
     InferenceSample.objects.bulk_create(taken, ignore_conflicts=True)
     return len(taken), rejected
 
 
-def _sample(row: Mapping[str, Any], endpoint: str, variant: str) -> InferenceSample:
+def _sample(row: Mapping[str, Any], endpoint: str, variant: str, rules: Rules) -> InferenceSample:
     if row.get("route") not in ROUTES:
         raise ValueError("route is unknown")
     return InferenceSample(
@@ -56,9 +61,16 @@ def _sample(row: Mapping[str, Any], endpoint: str, variant: str) -> InferenceSam
         at=_moment(row["at"]),
         status=int(row["status"]),
         latency_s=float(row["latency_s"]),
-        inputs=row.get("inputs") or {},
+        inputs=rules.applied(_columns(row)),
         outputs=row.get("outputs") or [],
     )
+
+
+def _columns(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = row.get("inputs") or {}
+    if not isinstance(inputs, Mapping):
+        raise ValueError("inputs must be an object of columns")  # noqa: TRY004  answered as bad input like the rest
+    return inputs
 
 
 def labels_add(body: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -83,11 +95,12 @@ def labels_add(body: Any) -> tuple[int, list[dict[str, Any]]]:
 
 
 def telemetry_prune() -> dict[str, int]:
-    """Delete what is past its keeping; returns rows deleted by kind."""
+    """Delete what is past its keeping; returns rows deleted by kind. Slots go with their roll-ups, see rollups.py."""
     moment = now()
     return {
-        "slots": Slot.objects.filter(slot_at__lt=int((moment - KEEP_SLOTS).timestamp())).delete()[0],
         "sources": Source.objects.filter(seen_at__lt=moment - KEEP_SLOTS).delete()[0],
         "samples": InferenceSample.objects.filter(at__lt=moment - KEEP_SAMPLES).delete()[0],
-        "labels": Label.objects.filter(at__lt=moment - KEEP_SLOTS).delete()[0],
+        "keys": Source.objects.filter(source__startswith="key/", seen_at__lt=moment - KEEP_KEYS).delete()[0],
+        "senders": IngestSource.objects.filter(seen_at__lt=moment - KEEP_SLOTS).delete()[0],
+        "labels": Label.objects.filter(at__lt=moment - KEEP_LABELS).delete()[0],
     }

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from apps.kernel.clock import now
-from apps.kernel.stats.histogram import ExponentialHistogram, merge_many
-from apps.telemetry.domain.batch import COUNTS, SlotBatch, SlotDelta
-from apps.telemetry.models import Slot, Source
+from apps.telemetry.domain.batch import SlotBatch, SlotDelta
+from apps.telemetry.domain.store import Writes
+from apps.telemetry.domain.stored import WindowKey
+from apps.telemetry.models import Source
+from apps.telemetry.services import put
 
-Key = tuple[str, int, str, str, int]
-_UPDATED = (*COUNTS, "zero", "indexes", "counts", "latency_ns", "latency_min", "latency_max", "updated_at")
+STORE: Writes = put
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ def slots_add(batches: Sequence[SlotBatch]) -> list[BatchResult]:
     stored; 5. write slots and sources.
     """
     with transaction.atomic():
-        _lock({batch.endpoint for batch in batches})
+        endpoints_lock({batch.endpoint for batch in batches})
         sources = {row.source: row for row in Source.objects.filter(source__in={batch.source for batch in batches})}
         results: list[BatchResult] = []
-        deltas: dict[Key, list[SlotDelta]] = defaultdict(list)
+        deltas: dict[WindowKey, list[SlotDelta]] = defaultdict(list)
         for batch in batches:
             known = sources.get(batch.source)
             if known is not None and batch.seq <= known.last_seq:
@@ -48,55 +49,16 @@ def slots_add(batches: Sequence[SlotBatch]) -> list[BatchResult]:
             for delta in batch.slots:
                 deltas[batch.endpoint, delta.slot_at, batch.variant, delta.route, delta.period].append(delta)
             results.append(BatchResult(len(batch.slots), is_duplicate=False))
-        _write_slots(deltas)
+        STORE.windows_put(deltas)
         _write_sources(list(sources.values()))
     return results
 
 
-def _lock(endpoints: set[str]) -> None:
+def endpoints_lock(names: set[str]) -> None:
+    """Until the transaction ends nobody else writes windows of these endpoints. Always in the same order."""
     with connection.cursor() as cursor:
-        for name in sorted(endpoints):
+        for name in sorted(names):
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [name])
-
-
-def _write_slots(deltas: dict[Key, list[SlotDelta]]) -> None:
-    stored: dict[Key, Slot] = {}
-    for endpoint in {key[0] for key in deltas}:
-        times = {key[1] for key in deltas if key[0] == endpoint}
-        for row in Slot.objects.filter(endpoint=endpoint, slot_at__in=times):
-            stored[row.endpoint, row.slot_at, row.variant, row.route, row.period] = row
-    rows = [_merged(key, stored.get(key), added) for key, added in deltas.items()]
-    Slot.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["endpoint", "slot_at", "variant", "route", "period"],
-        update_fields=_UPDATED,
-    )
-
-
-def _merged(key: Key, stored: Slot | None, added: list[SlotDelta]) -> Slot:
-    endpoint, slot_at, variant, route, period = key
-    before = [histogram_of(stored)] if stored else []
-    latency = merge_many([*before, *(delta.latency for delta in added)])
-    row = Slot(endpoint=endpoint, slot_at=slot_at, variant=variant, route=route, period=period, updated_at=now())
-    for name in COUNTS:
-        setattr(row, name, sum(getattr(delta, name) for delta in added) + (getattr(stored, name) if stored else 0))
-    row.indexes, row.counts = latency.to_blobs()
-    row.zero, row.latency_ns = latency.zero, latency.sum_ns
-    row.latency_min, row.latency_max = latency.minimum, latency.maximum
-    return row
-
-
-def histogram_of(slot: Slot) -> ExponentialHistogram:
-    """The stored histogram of one slot."""
-    return ExponentialHistogram.from_blobs(
-        bytes(slot.indexes),
-        bytes(slot.counts),
-        zero=slot.zero,
-        sum_ns=slot.latency_ns,
-        minimum=slot.latency_min,
-        maximum=slot.latency_max,
-    )
 
 
 def _write_sources(rows: list[Source]) -> None:

@@ -19,11 +19,11 @@ from apps.kernel.figures import (
     add_label,
     add_limits,
     add_marks,
-    clock_time,
     colour,
     layout,
     spread_labels,
     stamp,
+    time_word,
 )
 from apps.telemetry.selectors import Point
 
@@ -39,15 +39,16 @@ def latency_chart(
     figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="latency, ms")}
     xs = _grid(since, until, step)
     rows: list[list[str]] = []
+    word = time_word(since, until)
     names, highest = [], 0.0
     for variant, (label, tone) in tones.items():
         by_time = _by_time(points.get(variant, ()))
         quantiles = {at: _quantiles_ms(point) for at, point in by_time.items()}
         shade = colour(tone)
         figure["data"] += _band(xs, quantiles, shade)
-        for place, (_, word, width, opacity) in enumerate(_QUANTILES):
+        for place, (_, which, width, opacity) in enumerate(_QUANTILES):
             values = [found[place][0] if (found := quantiles.get(at)) else None for at in xs]
-            figure["data"].append(_line(xs, values, f"{label} {word}", shade, width, opacity, "%{y:,.0f} ms"))
+            figure["data"].append(_line(xs, values, f"{label} {which}", shade, width, opacity, "%{y:,.0f} ms"))
             highest = max([highest, *(value for value in values if value is not None)])
         end = _end(xs, {at: found[2][0] for at, found in quantiles.items() if found})
         if end is not None:
@@ -55,7 +56,7 @@ def latency_chart(
             add_label(figure, names[-1], value=end, tone=shade)
         rows += [
             [
-                clock_time(at),
+                word(at),
                 label,
                 f"{by_time[at].window.total:,}",
                 *(f"{found[place][0]:,.0f} ms" for place in (0, 2, 1)),
@@ -76,6 +77,7 @@ def error_chart(
     figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="error rate", tickformat=",.1~%")}
     xs = _grid(since, until, step)
     rows: list[list[str]] = []
+    word = time_word(since, until)
     names, highest = [], 0.0
     for variant, (label, tone) in tones.items():
         by_time = _by_time(points.get(variant, ()))
@@ -88,7 +90,7 @@ def error_chart(
             names.append(label)
             add_label(figure, label, value=end, tone=colour(tone))
         rows += [
-            [clock_time(at), label, f"{by_time[at].window.judged:,}", f"{by_time[at].window.bad:,}", f"{share:.2%}"]
+            [word(at), label, f"{by_time[at].window.judged:,}", f"{by_time[at].window.bad:,}", f"{share:.2%}"]
             for at, share in shares.items()
         ]
     add_limits(figure, limits, highest)
@@ -123,12 +125,13 @@ def split_chart(
         for point in points.get(variant, ()):
             totals[point.at] = totals.get(point.at, 0) + point.window.total
     rows: list[list[str]] = []
+    word = time_word(since, until)
     for variant, (label, tone) in tones.items():
         counts = {point.at: point.window.total for point in points.get(variant, ())}
         values = [counts.get(at, 0) / totals[at] if totals.get(at) else None for at in xs]
         figure["data"].append(_bars(xs, values, label, colour(tone), step))
         rows += [
-            [clock_time(at), label, f"{counts.get(at, 0):,}", f"{counts.get(at, 0) / total:.1%}"]
+            [word(at), label, f"{counts.get(at, 0):,}", f"{counts.get(at, 0) / total:.1%}"]
             for at, total in totals.items()
             if total
         ]
@@ -140,10 +143,33 @@ def split_chart(
     return figure, _twin(["UTC", "version", "requests", "measured share"], rows)
 
 
+def rate_chart(
+    *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = ()
+) -> tuple[Figure, Twin]:
+    """Requests per second and variant. The last step is still filling and is left out; a gap is no zero."""
+    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="requests per second")}
+    xs = _grid(since, until, step)
+    rows: list[list[str]] = []
+    word = time_word(since, until)
+    names = []
+    for variant, (label, tone) in tones.items():
+        rates = {point.at: point.window.total / step for point in points.get(variant, ()) if point.at + step < until}
+        figure["data"].append(_line(xs, [rates.get(at) for at in xs], label, colour(tone), 2.0, 1.0, "%{y:,.1f}/s"))
+        end = _end(xs, rates)
+        if end is not None:
+            names.append(label)
+            add_label(figure, label, value=end, tone=colour(tone))
+        rows += [[word(at), label, f"{rate * step:,.0f}", f"{rate:,.2f}"] for at, rate in rates.items()]
+    add_marks(figure, marks, since=since, until=until)
+    spread_labels(figure, names)
+    return figure, _twin(["UTC", "version", "requests", "per second"], rows)
+
+
 CHARTS: Final[Mapping[str, Callable[..., tuple[Figure, Twin]]]] = {
     "latency": latency_chart,
     "errors": error_chart,
     "split": split_chart,
+    "rate": rate_chart,
 }
 
 

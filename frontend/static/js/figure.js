@@ -49,7 +49,24 @@ async function draw(node) {
   const figure = themed(JSON.parse(source.textContent), style);
   figure.layout.font = { ...figure.layout.font, family: getComputedStyle(document.body).fontFamily };
   const library = await plotly();
-  if (plot.isConnected) await library.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+  if (!plot.isConnected) return;
+  await library.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+  shareCursor(plot, library);
+}
+
+// One cursor for charts that stand under one time axis: where one is pointed at, the others show the same moment.
+function shareCursor(plot, library) {
+  if (plot.sharesCursor || !plot.closest("[data-shared-cursor]")) return;
+  plot.sharesCursor = true;
+  const others = () => [...(plot.closest("[data-shared-cursor]")?.querySelectorAll(".js-plotly-plot") ?? [])].filter((node) => node !== plot);
+  plot.on("plotly_hover", (event) => {
+    if (!event.event) return; // made by us
+    const at = event.points[0].xaxis.d2c(event.points[0].x);
+    for (const node of others()) library.Fx.hover(node, { xval: at }, "xy");
+  });
+  plot.on("plotly_unhover", (event) => {
+    if (event.event) for (const node of others()) library.Fx.unhover(node);
+  });
 }
 
 const near = new IntersectionObserver(

@@ -34,6 +34,13 @@ def test_a_sure_gain_ships_when_its_guardrails_are_safe() -> None:
     assert decision.reasons[0] == "conversion: +0.006 (between +0.001 and +0.011): surely better than the control"
 
 
+def test_what_was_sure_at_an_earlier_look_says_so_where_this_one_may_spend_nothing() -> None:
+    decision = decide(PLAN, PrimaryResult(0.006, -math.inf, math.inf, crossed=True), (SAFE,), (), DONE)
+    assert decision.kind is DecisionKind.SHIP
+    words = "conversion: +0.006; the boundary was crossed at an earlier look: surely better than the control"
+    assert decision.reasons[0] == words
+
+
 def test_a_sure_gain_waits_for_the_minimum_days_and_for_guardrails() -> None:
     early = decide(PLAN, BETTER, (SAFE,), (), EARLY)
     assert (early.kind, early.units_left, early.days_left) == (DecisionKind.KEEP_RUNNING, 20_828, 15)

@@ -1,6 +1,7 @@
 """Boundaries against rpact (R) and published tables, and what they promise: past looks never change, alpha is kept."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from apps.kernel.stats import crossing
 from apps.kernel.stats.means import welch_values
 from apps.kernel.stats.proportions import two_proportions
 from apps.kernel.stats.sequential import (
@@ -16,9 +18,11 @@ from apps.kernel.stats.sequential import (
     boundaries,
     drift_for,
     inflation,
+    latest_boundaries,
     latest_boundary,
     operating,
     repeated_interval,
+    repeated_intervals,
     spent,
 )
 
@@ -173,3 +177,42 @@ def test_the_latest_boundary_is_the_last_of_all() -> None:
     assert latest_boundary(times[:4], sides=1, alpha=0.3) == boundaries(times[:4], sides=1, alpha=0.3)[-1]
     with pytest.raises(ValueError, match="information"):
         latest_boundary([])
+
+
+@pytest.mark.parametrize(("spending", "sides"), [("obrien_fleming", 2), ("obrien_fleming", 1), ("pocock", 2)])
+def test_many_experiments_at_once_have_the_very_bits_that_each_has_alone(spending: str, sides: int) -> None:
+    random = np.random.default_rng(11)
+    histories = [sorted(random.uniform(0.001, 1.2, random.integers(1, 12)).round(3)) for _ in range(120)]
+    together = latest_boundaries(histories, spending=spending, sides=sides)
+    for times, look in zip(histories, together, strict=True):
+        crossing._KNOWN.clear()  # nothing may be remembered from the batch
+        assert latest_boundary(times, spending=spending, sides=sides) == look
+        crossing._KNOWN.clear()
+        assert boundaries(times, spending=spending, sides=sides)[-1] == look
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_intervals_of_many_experiments_have_the_very_bits_that_each_has_alone(alternative: str) -> None:
+    random = np.random.default_rng(12)
+    looks = latest_boundaries([sorted(random.uniform(0.001, 1.1, 5).round(3)) for _ in range(60)])
+    samples = [(random.normal(0.0, 1.0, 9), random.normal(0.4, 1.0, 7)) for _ in looks]
+    found = [welch_values(c, t, alternative=alternative) for c, t in samples]
+    names = ("estimate", "standard_error", "statistic", "df", "p_value", "lower", "upper", "undefined")
+    many = replace(found[0], **{name: np.array([getattr(one, name) for one in found]) for name in names})
+    together = repeated_intervals(many, looks)
+    for row, (one, look) in enumerate(zip(found, looks, strict=True)):
+        alone = repeated_interval(one, look)
+        assert (alone.lower, alone.upper, alone.crossed) == (
+            together.lower[row], together.upper[row], together.crossed[row],
+        )  # fmt: skip
+
+
+def test_what_is_kept_is_bounded_and_what_was_dropped_is_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crossing, "_KEPT", 8)
+    crossing._KNOWN.clear()
+    first = boundaries([0.2, 0.4, 0.6])
+    latest_boundaries([[k / 50] for k in range(1, 30)])
+    assert len(crossing._KNOWN) <= 8
+    boundaries([k / 40 for k in range(1, 20)])
+    assert len(crossing._KNOWN) <= 8
+    assert boundaries([0.2, 0.4, 0.6]) == first

@@ -195,8 +195,23 @@ def matches(item: Json, selector: str) -> bool:
 
 def visible(item: Any) -> Any:
     if isinstance(item, dict):
-        return {key: visible(value) for key, value in item.items() if not key.startswith("_")}
+        shown = {key: visible(value) for key, value in item.items() if not key.startswith("_")}
+        if "_owners" in item:
+            shown["metadata"]["managedFields"] = [
+                {"manager": name.removesuffix(CREATED), "fieldsV1": _tree(paths)}
+                for name, paths in item["_owners"].items()
+            ]
+        return shown
     return [visible(value) for value in item] if isinstance(item, list) else item
+
+
+def _tree(paths: list[list[str]]) -> Json:
+    root: Json = {}
+    for path in paths:
+        node = root
+        for key in path:
+            node = node.setdefault(f"f:{key}", {})
+    return root
 
 
 def without_version(item: Json) -> Json:

@@ -24,8 +24,8 @@ from apps.targets.drivers.kubernetes.resources import NETWORK_POLICY, POD, SERVI
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.world import kinds_to_read
 from tests.targets.conformance import Subject
+from tests.targets.kubernetes.hands import Watchman
 from tests.targets.kubernetes.reconciled import Reconciled
-from tests.targets.kubernetes.scenarios import Watchman
 from tests.targets.kubernetes.subjects import AnyCluster, driver_in, subject_in
 
 Json = dict[str, Any]

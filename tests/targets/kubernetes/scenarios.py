@@ -2,129 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from dataclasses import replace
 
 import pytest
 
 from apps.kernel.errors import DriverError
 from apps.targets.domain.driver import Observed, TargetUnreachable, VariantState
+from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
 from apps.targets.drivers.kubernetes.driver import KubernetesDriver
-from apps.targets.drivers.kubernetes.names import WORKLOAD, selector_of
 from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
 from apps.targets.drivers.kubernetes.retry import Deadline
-from apps.targets.drivers.kubernetes.world import World, read_world
+from apps.targets.drivers.kubernetes.world import read_world
 from tests.targets.conformance import Subject
-from tests.targets.kubernetes.calling import MERGE
 from tests.targets.kubernetes.cluster import STORM_TOKEN
+from tests.targets.kubernetes.hands import Hands, Watchman, kubernetes_of
 from tests.targets.kubernetes.plans import BROKEN, CRASHING, UNPULLABLE
 from tests.targets.kubernetes.reconciled import Reconciled
 from tests.targets.kubernetes.subjects import AnyCluster, driver_in, subject_in
 
 
-@dataclass
-class Hands:
-    """What somebody with kubectl does in a namespace."""
-
-    cluster: AnyCluster
-    namespace: str
-
-    def delete(self, plural: str, name: str) -> None:
-        self.cluster.call("DELETE", f"{self._apps}/{plural}/{name}")
-
-    def scale(self, name: str, replicas: int) -> None:
-        path = f"{self._apps}/deployments/{name}?fieldManager=kubectl-scale"
-        self.cluster.call("PATCH", path, {"spec": {"replicas": replicas}}, MERGE)
-
-    def crash(self, workload: str) -> None:
-        """Every pod of a workload dies from now on, again and again."""
-        base = f"/api/v1/namespaces/{self.namespace}/pods"
-        annotations = {"annotations": {"fake-kubelet/outcome": "CrashLoopBackOff"}}
-        found = self.cluster.call("GET", f"{base}?labelSelector={WORKLOAD}={workload}")["items"]
-        for pod in found:
-            self.cluster.call("PATCH", f"{base}/{pod['metadata']['name']}", {"metadata": annotations}, MERGE)
-        assert found
-
-    def give_everything_to(self, endpoint: str, workload: str) -> None:
-        """Edit the route."""
-        base = f"/apis/gateway.networking.k8s.io/v1/namespaces/{self.namespace}/httproutes/{endpoint}"
-        rules = self.cluster.call("GET", base)["spec"]["rules"]
-        rules[-1]["backendRefs"] = [{"group": "", "kind": "Service", "name": workload, "port": 80, "weight": 1}]
-        self.cluster.call("PATCH", f"{base}?fieldManager=kubectl-edit", {"spec": {"rules": rules}}, MERGE)
-
-    @property
-    def _apps(self) -> str:
-        return f"/apis/apps/v1/namespaces/{self.namespace}"
-
-
-@dataclass
-class Watchman:
-    """Looks at the route all the time: it must sum to everything and name nobody who is not ready.
-
-    The route is read first and who is ready after it, so whoever got traffic meanwhile is no false alarm. ``is_strict``
-    false: a variant may have stopped being ready (a test has made it crash), but must once have been.
-    """
-
-    driver: KubernetesDriver
-    endpoint: str
-    is_strict: bool = True
-    looks: int = 0
-    faults: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self._run, args=(stop,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(60)
-        assert self.looks
-        assert not self.faults
-
-    def _run(self, stop: threading.Event) -> None:
-        selector = selector_of(self.endpoint)
-        while not stop.wait(0.1):
-            try:
-                found = []
-                for kind in (*self.driver.router.kinds, DEPLOYMENT):
-                    found += self.driver.api.find(kind, Deadline.after(8), selector=selector)
-            except DriverError:
-                continue
-            self._look(World.of(self.endpoint, found))
-
-    def _look(self, world: World) -> None:
-        seen = self.driver.router.seen(world.route(self.driver.router))
-        if seen.route is None:
-            return
-        self.looks += 1
-        total = sum(seen.route.weights_bp.values())
-        if total != FULL_BP:
-            self.faults.append(f"the weights sum to {total}")
-        for name in seen.workloads or ():
-            live = world.deployment(name)
-            if live is not None and not self._is_ready(live):
-                self.faults.append(f"the route names {name}, which is not ready")
-
-    def _is_ready(self, deployment: dict[str, Any]) -> bool:
-        status = deployment.get("status") or {}
-        has_been = any(item.get("reason") == "NewReplicaSetAvailable" for item in status.get("conditions") or ())
-        return has_been and (not self.is_strict or int(status.get("readyReplicas", 0)) > 0)
-
-
-def kubernetes_of(subject: Subject) -> KubernetesDriver:
-    return cast(Reconciled, subject.driver).driver
-
-
-class Scenarios:
-    outage_seconds = 60.0
+class Relief:
+    """Traffic never points at a variant that is not ready, whichever way it is routed."""
 
     @pytest.fixture
     def hands(self, cluster: AnyCluster, namespace: str) -> Hands:
@@ -134,6 +35,67 @@ class Scenarios:
     def _tidy(self, subject: Subject) -> Iterator[None]:
         yield
         subject.driver.remove(subject.endpoint, epoch=1_000)
+
+    def test_who_has_no_ready_replica_gets_no_traffic_until_it_has(self, subject: Subject, hands: Hands) -> None:
+        """At the first look; the others serve it meanwhile, and the target says so."""
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+        name = next(name for name in _names(subject) if "-b-" in name)
+        for outcome in ("CrashLoopBackOff", "NeverReady"):
+            hands.make(name, outcome)
+            seen = subject.wait(lambda seen: _shares(seen) == {"a": FULL_BP})
+            assert seen.route is not None
+            assert dict(seen.route.relieved) == {"b": 5_000}
+            assert seen.route.period == 2, "nobody has desired another split"
+            assert "b has no ready replica" in seen.route_error
+            assert "its 50 % go to a" in seen.route_error
+            assert not seen.awaits_apply
+            assert not divergence(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b), seen)
+            hands.make(name, "Ready")
+            seen = subject.wait(lambda seen: seen.applied_generation == 2)
+            assert seen.route is not None
+            assert (_shares(seen), dict(seen.route.relieved)) == ({"a": 5_000, "b": 5_000}, {})
+
+    def test_stable_is_relieved_like_everybody_and_takes_its_share_again(self, subject: Subject, hands: Hands) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        subject.apply(subject.plan(2, {"a": 9_500, "b": 500}, a, b))
+        name = next(name for name in _names(subject) if "-a-" in name)
+        hands.make(name, "NeverReady")
+        subject.wait(lambda seen: _shares(seen) == {"b": FULL_BP})
+        hands.make(name, "Ready")
+        subject.wait(lambda seen: seen.applied_generation == 2 and _shares(seen) == {"a": 9_500, "b": 500})
+
+    def test_nobody_is_relieved_where_nobody_could_take_over(self, subject: Subject, hands: Hands) -> None:
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+        hands.make(next(name for name in _names(subject) if "-a-" in name), "NeverReady")
+        subject.wait(lambda seen: _shares(seen) == {"b": FULL_BP})
+        hands.make(next(name for name in _names(subject) if "-b-" in name), "NeverReady")
+        subject.wait(lambda seen: _state(seen, "b") is VariantState.UNREADY)
+        seen = subject.wait(lambda seen: not seen.awaits_apply)
+        assert seen.route is not None
+        assert sum(seen.route.weights_bp.values()) == FULL_BP
+
+    def test_the_old_version_takes_over_again_by_itself_while_it_is_still_there(
+        self, subject: Subject, hands: Hands
+    ) -> None:
+        """``failover_to``, which no gateway has: after a promotion, while the old version drains or is kept warm."""
+        a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a, b))
+        warm = subject.plan(2, {"b": FULL_BP}, replace(b, role=Role.STABLE), replace(a, role=Role.WARM))
+        subject.apply(replace(warm, route=replace(warm.route, failover_to="a")))
+        name = next(name for name in _names(subject) if "-b-" in name)
+        hands.crash(name)
+        subject.wait(lambda seen: _shares(seen) == {"a": FULL_BP})
+        hands.make(name, "Ready")
+        subject.wait(lambda seen: seen.applied_generation == 2 and _shares(seen) == {"b": FULL_BP})
+
+
+class Scenarios(Relief):
+    outage_seconds = 60.0
 
     def test_a_canary_goes_to_the_end_and_the_old_version_leaves(self, subject: Subject) -> None:
         a, b = replace(subject.variant("a"), replicas=2), replace(subject.variant("b", Role.CANDIDATE), replicas=2)
@@ -196,15 +158,28 @@ class Scenarios:
         with Watchman(driver, subject.endpoint, is_strict=False).watching():
             subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
             hands.crash(next(name for name in _names(subject) if "-b-" in name))
-            seen = subject.wait(lambda seen: "again and again" in _reason(seen, "b"))
-            assert _state(seen, "b") in {VariantState.BACKOFF, VariantState.FAILED}
-            assert seen.route is not None
-            assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}, "who decides is not the driver"
+            seen = subject.wait(lambda seen: _state(seen, "b") is VariantState.BACKOFF)
+            assert "again and again" in _reason(seen, "b")
+            seen = subject.wait(lambda seen: seen.route is not None and bool(seen.route.relieved))
+            assert seen.applied_generation == 1, "what is desired is another thing, and not forgotten"
+            assert seen.generation == 2
             driver.apply(subject.plan(3, {"a": FULL_BP}, a, b), epoch=1)
             world = read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8))
             back = driver.router.seen(world.route(driver.router)).route
             assert back is not None
             assert dict(back.weights_bp) == {"a": FULL_BP}, "one apply is enough: it waits for nobody"
+
+    def test_an_image_that_can_never_be_pulled_is_given_up_soon(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("apps.targets.drivers.kubernetes.conditions.PULL_GRACE_SECONDS", 2.0)
+        a = subject.variant("a")
+        bad = replace(subject.variant("b", Role.CANDIDATE), artifact_digest=UNPULLABLE)
+        subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+        subject.driver.apply(subject.plan(2, {"a": FULL_BP}, a, bad), epoch=1)
+        seen = subject.wait(lambda seen: _state(seen, "b") is VariantState.FAILED)
+        assert "cannot be pulled" in _reason(seen, "b")
+        assert "not found" in _reason(seen, "b"), "the node's own words"
 
     def test_an_api_server_that_is_away_for_a_minute_in_the_middle_of_a_step(
         self, subject: Subject, cluster: AnyCluster
@@ -353,6 +328,10 @@ def _names(subject: Subject) -> set[str]:
     driver = kubernetes_of(subject)
     world = read_world(driver.api, driver.router, subject.endpoint, Deadline.after(8))
     return {name for kind, name in world.objects if kind == DEPLOYMENT.kind}
+
+
+def _shares(seen: Observed) -> dict[str, int]:
+    return {key: share for key, share in seen.route.weights_bp.items() if share} if seen.route else {}
 
 
 def _reason(seen: Observed, key: str) -> str:

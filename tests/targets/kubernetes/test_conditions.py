@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror, Route
 from apps.targets.drivers.kubernetes.capacity import Demand, limit_faults, quota_faults, room_for
 from apps.targets.drivers.kubernetes.conditions import health_of
 from apps.targets.drivers.kubernetes.connection import check_auth
-from apps.targets.drivers.kubernetes.drift import differences
+from apps.targets.drivers.kubernetes.drift import differences, manager_of
 from apps.targets.drivers.kubernetes.quantity import quantity, same_quantity
 from apps.targets.drivers.kubernetes.retry import Deadline, delay_seconds, pause_before_retry
 from apps.targets.drivers.kubernetes.routes import router_of
@@ -21,6 +22,7 @@ from apps.targets.drivers.kubernetes.routes.replicas import real_split_bp, share
 from tests.targets.kubernetes.plans import canary, connection, settings
 
 Json = dict[str, Any]
+NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 
 
 def deployment(*, ready: int = 0, replicas: int = 2, observed: int = 3, **conditions: tuple[str, str, str]) -> Json:
@@ -47,17 +49,17 @@ def pod(state: Json, *, restarts: int = 0, last: Json | None = None, conditions:
 
 
 def test_ready_means_seen_updated_ready_and_available() -> None:
-    assert health_of(deployment(ready=2), [], desired=2).state is VariantState.READY
-    assert health_of(deployment(ready=1), [], desired=2).state is VariantState.STARTING
-    assert health_of(deployment(ready=2, observed=2), [], desired=2).state is VariantState.STARTING
+    assert health_of(deployment(ready=2), [], desired=2, at=NOW).state is VariantState.READY
+    assert health_of(deployment(ready=1), [], desired=2, at=NOW).state is VariantState.STARTING
+    assert health_of(deployment(ready=2, observed=2), [], desired=2, at=NOW).state is VariantState.STARTING
 
 
 def test_pods_that_an_autoscaler_has_just_added_do_not_make_a_variant_unready() -> None:
-    assert health_of(deployment(ready=2, replicas=5), [], desired=2).state is VariantState.READY
+    assert health_of(deployment(ready=2, replicas=5), [], desired=2, at=NOW).state is VariantState.READY
 
 
 def test_a_variant_that_was_ready_is_unready_not_starting() -> None:
-    found = health_of(deployment(ready=1, Progressing=("True", "NewReplicaSetAvailable", "")), [], desired=2)
+    found = health_of(deployment(ready=1, Progressing=("True", "NewReplicaSetAvailable", "")), [], desired=2, at=NOW)
     assert (found.state, found.reason) == (VariantState.UNREADY, "1 of 2 replicas ready")
 
 
@@ -102,16 +104,79 @@ def test_a_variant_that_was_ready_is_unready_not_starting() -> None:
     ],
 )  # fmt: skip
 def test_a_pod_in_trouble_is_one_sentence(found: Json, state: str, said: str) -> None:
-    told = health_of(deployment(), [found], desired=2)
+    told = health_of(deployment(), [found], desired=2, at=NOW)
     assert told.state == state
     assert said in told.reason
 
 
+GONE = "rpc error: code = NotFound desc = failed to pull and unpack image: not found"
+AWAY = "failed to do request: Head https://r.example/v2: dial tcp: i/o timeout"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "age", "state"),
+    [
+        ("ErrImagePull", GONE, 31, VariantState.FAILED),
+        ("ImagePullBackOff", f'Back-off pulling image "r.example/m:1": ErrImagePull: {GONE}', 31, VariantState.FAILED),
+        ("ErrImagePull", "401 Unauthorized", 31, VariantState.FAILED),
+        ("ErrImagePull", "pull access denied, repository does not exist", 31, VariantState.FAILED),
+        ("InvalidImageName", "couldn't parse image name", 31, VariantState.FAILED),
+        ("ErrImagePull", GONE, 29, VariantState.BACKOFF),
+        ("InvalidImageName", "couldn't parse image name", 1, VariantState.BACKOFF),
+        ("ErrImagePull", AWAY, 3_000, VariantState.BACKOFF),
+        ("ErrImagePull", "r.example/m:1: 503 Service Unavailable: not found in cache", 3_000, VariantState.BACKOFF),
+        ("ImagePullBackOff", 'Back-off pulling image "r.example/m:1"', 3_000, VariantState.BACKOFF),
+    ],
+)
+def test_a_pull_that_can_never_work_is_given_up_after_a_short_grace(
+    reason: str, said: str, age: int, state: VariantState
+) -> None:
+    found = pod({"waiting": {"reason": reason, "message": said}})
+    found["metadata"]["creationTimestamp"] = (NOW - timedelta(seconds=age)).isoformat()
+    told = health_of(deployment(), [found], desired=2, at=NOW)
+    assert told.state is state
+    assert said[:40] in told.reason, "in the node's own words"
+
+
+def test_a_name_that_sounds_like_a_refusal_is_no_refusal() -> None:
+    found = pod({"waiting": {"reason": "ErrImagePull", "message": "r.example/forbidden:1: i/o failure"}})
+    found["spec"]["containers"][0]["image"] = "r.example/forbidden:1"
+    found["metadata"]["creationTimestamp"] = (NOW - timedelta(hours=1)).isoformat()
+    assert health_of(deployment(), [found], desired=2, at=NOW).state is VariantState.BACKOFF
+
+
+def test_a_pod_that_was_started_again_may_come_up_and_one_that_waits_in_a_loop_may_not() -> None:
+    was_ready = deployment(Progressing=("True", "NewReplicaSetAvailable", ""))
+    last = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    again = pod({"running": {}}, restarts=1, last=last)
+    assert health_of(was_ready, [again], desired=2, at=NOW).state is VariantState.UNREADY
+    looping = pod({"waiting": {"reason": "CrashLoopBackOff"}}, restarts=2, last=last)
+    assert health_of(was_ready, [looping], desired=2, at=NOW).state is VariantState.BACKOFF
+
+
+def test_who_set_a_field_is_read_from_the_objects_own_record() -> None:
+    fields = {
+        "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {'k:{"name":"x"}': {"f:image": {}}}}}}
+    }
+    live = {
+        "metadata": {
+            "managedFields": [
+                {"manager": "pilothouse", "fieldsV1": {"f:spec": {"f:replicas": {}}}, "time": "2026-11-01T12:00:00Z"},
+                {"manager": "kubectl-scale", "fieldsV1": fields, "time": "2026-11-01T11:00:00Z"},
+            ]
+        }
+    }
+    assert manager_of(live, "spec.replicas") == "kubectl-scale"
+    assert manager_of(live, "spec.template.spec.containers[0].image") == "kubectl-scale"
+    assert manager_of(live, "spec.paused") == ""
+    assert manager_of({"metadata": {}}, "spec.replicas") == ""
+
+
 def test_a_quota_and_a_deadline_are_told() -> None:
     full = deployment(ReplicaFailure=("True", "FailedCreate", "exceeded quota: gpu"))
-    assert health_of(full, [], desired=2).reason == "pods cannot be created: exceeded quota: gpu"
+    assert health_of(full, [], desired=2, at=NOW).reason == "pods cannot be created: exceeded quota: gpu"
     late = deployment(Progressing=("False", "ProgressDeadlineExceeded", ""))
-    told = health_of(late, [pod({"waiting": {"reason": "ErrImagePull"}})], desired=2)
+    told = health_of(late, [pod({"waiting": {"reason": "ErrImagePull"}})], desired=2, at=NOW)
     assert told.state is VariantState.FAILED
     assert told.reason.startswith(
         "no progress within the time allowed for a start: image r.example/m:1 cannot be pulled"

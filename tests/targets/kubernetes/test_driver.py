@@ -15,7 +15,7 @@ from tests.targets.kubernetes.fake_api import FakeCluster
 from tests.targets.kubernetes.killed import KilledAnywhere
 from tests.targets.kubernetes.recording import EXCHANGES as RECORDED
 from tests.targets.kubernetes.recording import IS_RECORDING, loaded, stored
-from tests.targets.kubernetes.scenarios import Scenarios
+from tests.targets.kubernetes.scenarios import Relief, Scenarios
 from tests.targets.kubernetes.subjects import (
     BOTH,
     AnyCluster,
@@ -53,6 +53,14 @@ class TestGatewayApi(DriverConformance):
 
 
 class TestIstio(DriverConformance):
+    @pytest.fixture
+    def driver(self, cluster: AnyCluster, namespace: str) -> Iterator[KubernetesDriver]:
+        driver = driver_in(cluster, namespace, "istio")
+        yield driver
+        driver.close()
+
+
+class TestIstioRelief(Relief):
     @pytest.fixture
     def driver(self, cluster: AnyCluster, namespace: str) -> Iterator[KubernetesDriver]:
         driver = driver_in(cluster, namespace, "istio")

@@ -2,179 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput, PolicyRefused
-from apps.kernel.stats.histogram import ExponentialHistogram
-from apps.registry.drivers.artifacts import digest_and_size
-from apps.registry.models import ModelVersion
-from apps.rollouts.domain.machine import TERMINAL
 from apps.rollouts.domain.plan import Step, StepKind
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get, transitions_of
-from apps.rollouts.services.lifecycle import rollout_start
+from apps.rollouts.services.lifecycle import rollout_command
 from apps.rollouts.services.plan import rollout_plan
-from apps.rollouts.services.tick import tick_due
-from apps.targets.models import Endpoint, Target
+from apps.rollouts.services.warm import warm_release_due
+from apps.targets.models import Target
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.drivers import driver_for
 from apps.targets.services.observe import endpoint_observe
 from apps.targets.services.preflight import endpoint_preflight, endpoint_preflight_new
-from apps.targets.services.reconcile import reconcile_due
-from apps.telemetry.domain.batch import SlotBatch, SlotDelta
-from apps.telemetry.services.slots import slots_add
+from apps.targets.services.story import endpoint_divergences
 from tests.fakes.registry import make_version
 from tests.fakes.targets import ALICE
+from tests.targets.kubernetes import journey_world
 from tests.targets.kubernetes.cluster import LIMITED_TOKEN
+from tests.targets.kubernetes.hands import Hands
+from tests.targets.kubernetes.journey_world import (
+    STEPS,
+    _deployments,
+    _pods,
+    _weights,
+    _workload,
+    connect,
+    serve,
+)
 from tests.targets.kubernetes.plans import connection
-from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, emptied, new_namespace
+from tests.targets.kubernetes.subjects import AnyCluster, emptied, new_namespace
 
 pytestmark = pytest.mark.django_db
-RATE = 400
-STEPS = (
-    Step(StepKind.SET_WEIGHT, weight_bp=500),
-    Step(StepKind.PAUSE, seconds=2),
-    Step(StepKind.SET_WEIGHT, weight_bp=5_000),
-    Step(StepKind.PAUSE, seconds=2),
-    Step.full(),
-)
-
-
-@pytest.fixture(params=BOTH)
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
-    yield from clusters(request, tmp_path / "cluster")
-
-
-@pytest.fixture
-def namespace(cluster: AnyCluster) -> Iterator[str]:
-    name = new_namespace(cluster)
-    yield name
-    emptied(cluster, name)
-
-
-@pytest.fixture
-def target(cluster: AnyCluster, namespace: str) -> Iterator[Target]:
-    target = connect(cluster, namespace)
-    yield target
-    driver_for(target).close()  # type: ignore[attr-defined]
-
-
-def connect(cluster: AnyCluster, namespace: str, **profile: Any) -> Target:
-    small = {"min_ready_seconds": 0, "cpu": "100m", "memory": "64Mi", **profile}
-    wanted = {**connection(profile=small), "namespace": namespace}
-    wanted["auth"] = {"mode": "kubeconfig", "kubeconfig_file": str(cluster.folder / "kubeconfig"), "context": "test"}
-    return target_create(actor=ALICE, name=f"k8s-{uuid.uuid4().hex[:8]}", kind="kubernetes", connection=wanted)
-
-
-@dataclass
-class World:
-    """Callers, the observer and a worker, one after the other, in real time."""
-
-    endpoint: Endpoint
-    folder: Path
-    late_for: str = ""
-    _seq: int = 0
-    _called_at: float = field(default_factory=time.monotonic)
-
-    def version(self, semver: str, *, prefix: str = "") -> ModelVersion:
-        """A version on the disk whose digest begins with ``prefix``: by it the pretended nodes choose the outcome."""
-        version = make_version(self.endpoint.model.name, semver)
-        _on_disk(version, self.folder / semver, prefix)
-        return version
-
-    def turn(self) -> None:
-        reconcile_due(10, "worker-1")
-        endpoint_observe(self.endpoint.pk)
-        self.endpoint.refresh_from_db()
-        self.call()
-        tick_due("worker-1")
-
-    def until(self, is_there: Callable[[], bool], *, seconds: float = 240) -> None:
-        end_at = time.monotonic() + seconds
-        while not is_there():
-            assert time.monotonic() < end_at, f"it never came to that: {self.endpoint.observed}, {self._reasons()}"
-            self.turn()
-            time.sleep(0.3)
-
-    def call(self) -> None:
-        """Requests since the last call, answered by whom the accepted route names, reported as serving does."""
-        route = (self.endpoint.observed or {}).get("route")
-        elapsed, self._called_at = time.monotonic() - self._called_at, time.monotonic()
-        batches = []
-        if route is None:
-            return
-        late = {self.late_for: 200} if self.late_for else {}
-        for key, weight in {**late, **route["weights_bp"]}.items():
-            count = round(RATE * min(elapsed, 2.0) * weight / 10_000)
-            if count:
-                self._seq += 1
-                latency = ExponentialHistogram.from_values([0.02] * count)
-                slot = int(now().timestamp()) // 10 * 10
-                delta = SlotDelta(slot, "weighted", route["period"], count, count, 0, 0, 0, 0, latency)
-                batches.append(SlotBatch(f"{key}/0", self._seq, self.endpoint.name, key, (delta,)))
-        slots_add(batches)
-
-    def _reasons(self) -> list[tuple[str, str]]:
-        return [(one.phase, one.reason) for one in Rollout.objects.all()]
-
-    def start(self, version: ModelVersion, **options: Any) -> Rollout:
-        return rollout_start(
-            actor=ALICE, endpoint_id=self.endpoint.pk, version_id=version.pk, strategy="canary", profile="fast",
-            steps=STEPS, **options,
-        )  # fmt: skip
-
-    def is_over(self, rollout: Rollout) -> bool:
-        return rollout_get(rollout.pk).phase in TERMINAL
-
-
-def serve(target: Target, folder: Path) -> World:
-    stable = make_version("late-arrival", "1.0.0")
-    _on_disk(stable, folder / "1.0.0", "")
-    report = endpoint_preflight_new(actor=ALICE, target_id=target.pk, name="late-arrival", version_id=stable.pk)
-    assert report.is_passed, report.blocks
-    endpoint = endpoint_create(
-        actor=ALICE, name="late-arrival", target_id=target.pk, model_id=stable.model_id, version_id=stable.pk
-    )
-    world = World(endpoint, folder)
-    world.until(lambda: (world.endpoint.observed or {}).get("applied_generation") == 1)
-    return world
-
-
-def _on_disk(version: ModelVersion, folder: Path, prefix: str) -> None:
-    folder.mkdir()
-    for attempt in range(2_000_000):
-        text = f"flavors: {{}} # {version.semver} {attempt}\n".encode()
-        line = f"{hashlib.sha256(text).hexdigest()}  {len(text)}  MLmodel\n"
-        digest = hashlib.sha256(line.encode()).hexdigest()
-        if digest.startswith(prefix) and (prefix or not digest.startswith(("0000", "cccc", "dddd"))):
-            break
-    (folder / "MLmodel").write_bytes(text)
-    found, _ = digest_and_size(folder)
-    assert found == f"sha256:{digest}"
-    ModelVersion.objects.filter(pk=version.pk).update(source_uri=folder.as_uri(), artifact_digest=found)
-    version.refresh_from_db()
-
-
-def _weights(cluster: AnyCluster, namespace: str) -> dict[str, int]:
-    """What the stored route gives to whom, without forced variants: its last rule."""
-    path = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes/late-arrival"
-    rules = cluster.call("GET", path)["spec"]["rules"]
-    return {item["name"]: item["weight"] for item in rules[-1]["backendRefs"] if item["weight"]}
-
-
-def _deployments(cluster: AnyCluster, namespace: str) -> list[str]:
-    path = f"/apis/apps/v1/namespaces/{namespace}/deployments?labelSelector=app.kubernetes.io/managed-by=pilothouse"
-    return sorted(item["metadata"]["name"] for item in cluster.call("GET", path)["items"])
+cluster, namespace, target = journey_world.cluster, journey_world.namespace, journey_world.target
 
 
 def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
@@ -265,6 +131,122 @@ def test_a_candidate_that_crashes_comes_back_by_itself_and_says_why(
     world.until(lambda: len(_deployments(cluster, namespace)) == 1)
     assert _weights(cluster, namespace) == before
     assert _deployments(cluster, namespace)[0].startswith("late-arrival-v1-0-0")
+
+
+def test_a_candidate_that_dies_at_half_of_the_traffic_loses_it_at_the_first_look_and_goes_back(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    """No grace for a container that crashes again and again, and no request for it in the meantime."""
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    halves = (Step(StepKind.SET_WEIGHT, weight_bp=5_000), Step(StepKind.PAUSE, seconds=600), Step.full())
+    rollout = world.start(world.version("1.1.0"), steps=halves)
+    world.until(lambda: rollout_get(rollout.pk).phase == "baking")
+    Hands(cluster, namespace).crash(_workload(cluster, namespace, "v1-1-0"))
+    began = time.monotonic()
+    world.until(lambda: all(not name.startswith("late-arrival-v1-1-0") for name in _weights(cluster, namespace)))
+    world.until(lambda: world.is_over(rollout))
+    assert time.monotonic() - began < 60, "the grace is for what may become ready again"
+    ended = rollout_get(rollout.pk)
+    assert ended.phase == "rolled_back"
+    assert "1.1.0 does not stay up" in ended.reason
+    assert "again and again" in ended.reason
+
+
+def test_a_candidate_that_flaps_holds_the_step_and_gets_its_share_back(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    """What it missed is neither baked nor held against it."""
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    halves = (Step(StepKind.SET_WEIGHT, weight_bp=5_000), Step(StepKind.PAUSE, seconds=4), Step.full())
+    rollout = world.start(world.version("1.1.0"), steps=halves)
+    world.until(lambda: rollout_get(rollout.pk).phase == "baking")
+    name, hands = _workload(cluster, namespace, "v1-1-0"), Hands(cluster, namespace)
+    hands.make(name, "NeverReady")
+    world.until(lambda: "meanwhile it gets no traffic" in rollout_get(rollout.pk).reason)
+    assert rollout_get(rollout.pk).phase == "baking"
+    hands.make(name, "Ready")
+    world.until(lambda: world.is_over(rollout))
+    ended = rollout_get(rollout.pk)
+    assert ended.phase == "promoted", ended.reason
+
+
+def test_after_a_promotion_the_way_back_starts_nothing_while_the_old_version_is_warm(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    old = world.endpoint.stable_version
+    assert old is not None
+    rollout = world.start(world.version("1.1.0"), keep_warm_seconds=600)
+    world.until(lambda: world.is_over(rollout))
+    promoted = rollout_get(rollout.pk)
+    assert promoted.phase == "promoted"
+    assert promoted.warm_until is not None
+    assert "kept warm for 600 s" in promoted.reason
+    pods = _pods(cluster, namespace)
+    assert len(_deployments(cluster, namespace)) == 2
+    assert warm_release_due() == 0, "its time has not come"
+    back = rollout_command(actor=ALICE, rollout_id=rollout.pk, command="roll_back", reason="callers complain")
+    world.until(lambda: rollout_get(back.pk).phase in {"shifting", "promoting", "promoted"})
+    world.until(lambda: any(name.startswith("late-arrival-v1-0-0") for name in _weights(cluster, namespace)))
+    assert set(_pods(cluster, namespace)) <= set(pods), "nothing was started"
+    world.until(lambda: world.is_over(back))
+    ended = rollout_get(back.pk)
+    assert (ended.phase, ended.warm_until) == ("promoted", None), "the bad version is kept for nobody"
+    world.endpoint.refresh_from_db()
+    assert world.endpoint.stable_version_id == old.pk
+    world.until(lambda: len(_deployments(cluster, namespace)) == 1)
+
+
+def test_what_was_warm_for_long_enough_leaves_and_so_it_does_for_the_next_rollout(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    first = world.start(world.version("1.1.0"), keep_warm_seconds=600)
+    world.until(lambda: world.is_over(first))
+    assert len(_deployments(cluster, namespace)) == 2
+    second = world.start(world.version("1.2.0"), keep_warm_seconds=1)
+    world.until(lambda: all("v1-0-0" not in name for name in _deployments(cluster, namespace)))
+    world.until(lambda: world.is_over(second))
+    assert len(_deployments(cluster, namespace)) == 2
+    world.until(lambda: warm_release_due() == 1)
+    assert rollout_get(second.pk).warm_until is None
+    world.until(lambda: len(_deployments(cluster, namespace)) == 1)
+    assert _deployments(cluster, namespace)[0].startswith("late-arrival-v1-2-0")
+    Rollout.objects.filter(pk=first.pk).update(warm_until=now())
+    assert warm_release_due() == 0, "the endpoint has moved on: there is nothing to release, and it is forgotten"
+    assert rollout_get(first.pk).warm_until is None
+
+
+def test_what_somebody_deleted_or_changed_is_told_with_what_became_of_it(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    name, hands = _workload(cluster, namespace, "v1-0-0"), Hands(cluster, namespace)
+    hands.delete("deployments", name)
+    endpoint_observe(world.endpoint.pk)
+    told = endpoint_divergences(world.endpoint.pk)
+    assert [(one.is_healed, one.sentence) for one in told] == [
+        (False, f"Deployment {name} is not there any more: it is made again")
+    ]
+    world.until(lambda: endpoint_divergences(world.endpoint.pk)[0].is_healed)
+    assert f"Deployment {name} was made again" in endpoint_divergences(world.endpoint.pk)[0].sentence
+    world.until(lambda: (world.endpoint.observed or {}).get("applied_generation") == 1)
+    hands.scale(name, 2)
+    world.until(lambda: len(endpoint_divergences(world.endpoint.pk)) == 3)
+    held = endpoint_divergences(world.endpoint.pk)[0]
+    assert not held.is_healed
+    assert "spec.replicas is 2, desired is 1 (by kubectl-scale): left as it is" in held.sentence
+    for _ in range(5):
+        world.turn()
+    assert len(endpoint_divergences(world.endpoint.pk)) == 3, "told once"
+    hands.scale(name, 1)
+    world.until(lambda: endpoint_divergences(world.endpoint.pk)[0].is_healed)
+    assert "Pilothouse did not force it" in endpoint_divergences(world.endpoint.pk)[0].sentence
 
 
 def test_a_pool_without_room_refuses_the_start_with_the_sum(

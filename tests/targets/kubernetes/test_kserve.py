@@ -18,6 +18,7 @@ from apps.targets.drivers.kubernetes.driver import KubernetesDriver
 from apps.targets.drivers.kubernetes.render import render
 from apps.targets.drivers.kubernetes.routes.kserve import KNATIVE, STANDARD, KServeRouter
 from tests.targets.conformance import Subject
+from tests.targets.kubernetes.hands import Hands
 from tests.targets.kubernetes.plans import BROKEN, canary, settings
 from tests.targets.kubernetes.playing_kserve import KINDS, PlayedKServe, playing_kserve, resource_definition
 from tests.targets.kubernetes.subjects import (
@@ -148,13 +149,19 @@ def spec_of(cluster: AnyCluster, subject: Subject, namespace: str) -> dict[str, 
     return cluster.call("GET", path)["spec"]  # type: ignore[no-any-return]
 
 
+def _canary_percent(spec: dict[str, Any]) -> int:
+    if "canary" in spec:
+        return int(spec["canary"][0]["trafficPercent"])
+    return int(spec["predictor"]["canaryTrafficPercent"])
+
+
 @pytest.mark.parametrize("mode", [STANDARD, KNATIVE])
 class TestWholeRollouts:
     def test_a_canary_goes_to_the_end_and_restarts_nothing(
         self, cluster: AnyCluster, namespace: str, mode: str
     ) -> None:
         with endpoint(cluster, namespace, mode) as (driver, subject, played):
-            assert driver.probe().warnings[0].startswith("failover_to")
+            assert not any("failover" in warning for warning in driver.probe().warnings)
             a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
             subject.apply(subject.plan(1, {"a": FULL_BP}, a))
             for generation, share in enumerate((0, 500, 5_000, FULL_BP), start=2):
@@ -189,6 +196,28 @@ class TestWholeRollouts:
             assert set(spec) == {"predictor"}
             assert spec["predictor"]["labels"]["pilothouse.io/variant"] == "a"
             assert "canaryTrafficPercent" not in spec["predictor"]
+
+    def test_a_canary_without_a_ready_pod_is_relieved_of_its_share(
+        self, cluster: AnyCluster, namespace: str, mode: str
+    ) -> None:
+        with endpoint(cluster, namespace, mode) as (_, subject, _):
+            a, b = subject.variant("a"), subject.variant("b", Role.CANDIDATE)
+            subject.apply(subject.plan(1, {"a": FULL_BP}, a))
+            seen = subject.apply(subject.plan(2, {"a": 5_000, "b": 5_000}, a, b))
+            workload = next(
+                item["metadata"]["labels"]["pilothouse.io/workload"]
+                for item in cluster.call("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+                if item["metadata"]["labels"].get("pilothouse.io/variant") == "b"
+            )
+            hands = Hands(cluster, namespace)
+            hands.make(workload, "NeverReady")
+            subject.wait(lambda seen: _canary_percent(spec_of(cluster, subject, namespace)) == 0)
+            seen = subject.wait(lambda seen: "b has no ready replica" in seen.route_error)
+            assert not seen.awaits_apply
+            hands.make(workload, "Ready")
+            seen = subject.wait(lambda seen: seen.applied_generation == 2)
+            assert seen.route is not None
+            assert dict(seen.route.weights_bp) == {"a": 5_000, "b": 5_000}
 
     def test_going_back_moves_the_traffic_first(self, cluster: AnyCluster, namespace: str, mode: str) -> None:
         with endpoint(cluster, namespace, mode) as (driver, subject, _):

@@ -20,10 +20,11 @@ from apps.targets.drivers.kubernetes.driver import KubernetesDriver
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.settings import settings_from
 from tests.targets.conformance import Subject
+from tests.targets.kubernetes.calling import MERGE
 from tests.targets.kubernetes.cluster import LIMITED_TOKEN
 from tests.targets.kubernetes.golden import CASES, manifests
+from tests.targets.kubernetes.hands import Watchman
 from tests.targets.kubernetes.plans import connection
-from tests.targets.kubernetes.scenarios import Watchman
 from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, driver_in, emptied, new_namespace, subject_in
 
 
@@ -190,6 +191,26 @@ class TestWhatTheClusterLacks:
         subject.driver.remove(subject.endpoint, epoch=9)
         driver.close()
 
+    def test_what_is_kept_warm_makes_room_before_the_next_version_comes(
+        self, cluster: AnyCluster, namespace: str
+    ) -> None:
+        """Two GPUs: one for the version that serves, one for the one before, which the next rollout releases."""
+        driver = driver_in(cluster, namespace, profile={"gpus": 1})
+        subject = subject_in(driver)
+        a, b, c = (subject.variant(key, Role.CANDIDATE) for key in "abc")
+        serving, warm = replace(b, role=Role.STABLE), replace(a, role=Role.WARM)
+        subject.apply(subject.plan(1, {"b": FULL_BP}, serving, warm))
+        period = subject.plan(1, {"b": FULL_BP}, serving).route
+        beside = EndpointPlan(subject.endpoint, 2, (serving, c), period)
+        room = _check(driver, beside, "capacity")
+        assert (room.verdict, room.detail) == ("pass", "Room for the 1 new pod.")
+        assert room.numbers == {"new_pods": 1, "room_for": 1, "released": 1}
+        seen = subject.apply(beside)
+        seen = subject.wait(lambda seen: (one := seen.variant("c")) is not None and one.is_ready)
+        assert seen.variant("a") is None
+        subject.driver.remove(subject.endpoint, epoch=9)
+        driver.close()
+
     def test_with_room_for_both_a_version_in_its_place_costs_no_downtime(
         self, cluster: AnyCluster, namespace: str
     ) -> None:
@@ -220,6 +241,31 @@ class TestWhatTheClusterLacks:
         found = seen.variant("a")
         assert found is not None
         assert found.state is VariantState.FAILED
+
+
+class TestSecrets:
+    def test_the_one_that_lets_pods_report_is_asked_for_before_pods_wait_for_it(
+        self, cluster: AnyCluster, namespace: str
+    ) -> None:
+        telemetry = {"url": "http://pilothouse.example.com", "secret": "pilothouse-ingest"}
+        driver = driver_in(cluster, namespace, profile={"telemetry": telemetry})
+        subject = subject_in(driver)
+        plan = subject.plan(1, {"a": FULL_BP}, subject.variant("a"))
+        missing = _check(driver, plan, "telemetry")
+        assert missing.verdict == "fail"
+        assert missing.detail.startswith(f"No Secret pilothouse-ingest in {namespace}")
+        command = f"kubectl -n {namespace} create secret generic pilothouse-ingest --from-literal=token="
+        assert command in missing.way_out
+        base = f"/api/v1/namespaces/{namespace}/secrets"
+        meta = {"name": "pilothouse-ingest"}
+        cluster.call("POST", base, {"metadata": meta, "data": {"other": "eA=="}})
+        assert "has no key token" in _check(driver, plan, "telemetry").detail
+        cluster.call("PATCH", f"{base}/pilothouse-ingest", {"data": {"token": "eA=="}}, MERGE)
+        assert _check(driver, plan, "telemetry").verdict == "pass"
+        role = next(yaml.safe_load_all(driver.preflight(plan).role))
+        named = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": ["pilothouse-ingest"]}
+        assert named in role["rules"], "no other Secret may be read"
+        driver.close()
 
 
 class TestReplicasAsARoute:
@@ -278,7 +324,7 @@ def _role_of(cluster: AnyCluster, namespace: str) -> str:
     from apps.targets.drivers.kubernetes.access import role_text
 
     driver = driver_in(cluster, namespace)
-    return role_text(driver.router, namespace)
+    return role_text(driver.router, replace(driver.settings, namespace=namespace))
 
 
 def _reason(seen: Any, key: str) -> str:

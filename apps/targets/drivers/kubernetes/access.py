@@ -24,6 +24,7 @@ from apps.targets.drivers.kubernetes.resources import (
     Kind,
 )
 from apps.targets.drivers.kubernetes.routes import Router
+from apps.targets.drivers.kubernetes.settings import KubernetesSettings
 
 WRITE = ("get", "list", "watch", "create", "patch", "update", "delete")
 READ = ("get", "list", "watch")
@@ -71,22 +72,30 @@ def rights(router: Router) -> Iterator[Right]:
     yield Right("", POD.plural, "list", is_needed=False, is_clusterwide=True)
 
 
-def role_text(router: Router, namespace: str) -> str:
-    """The minimal Role, and the ClusterRole without which free capacity is unknown, as YAML to apply."""
+def role_text(router: Router, settings: KubernetesSettings) -> str:
+    """The minimal Role, and the ClusterRole without which free capacity is unknown, as YAML to apply.
+
+    Of Secrets only those may be read that the profiles name, to see that they are there before pods wait for them.
+    """
     rules: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for kind, verbs in _table(router):
         rules.setdefault((kind.group, tuple(verbs)), []).append(kind.plural)
     rules.setdefault(("", ("get",)), []).append("pods/log")
     rules.setdefault(("", ("list",)), []).extend([QUOTA.plural, LIMIT_RANGE.plural])
-    role = {
+    role: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
-        "metadata": {"name": MANAGER, "namespace": namespace},
+        "metadata": {"name": MANAGER, "namespace": settings.namespace},
         "rules": [
             {"apiGroups": [group], "resources": sorted(names), "verbs": list(verbs)}
             for (group, verbs), names in sorted(rules.items())
         ],
     }
+    secrets = _secrets(settings)
+    if secrets:
+        role["rules"].append(
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": sorted(secrets)}
+        )
     reader: dict[str, Any] = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -94,6 +103,12 @@ def role_text(router: Router, namespace: str) -> str:
         "rules": [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list"]}],
     }
     return yaml.safe_dump_all([role, reader], sort_keys=False, default_flow_style=None, width=110)
+
+
+def _secrets(settings: KubernetesSettings) -> set[str]:
+    profiles = [settings.profile, *settings.endpoints.values()]
+    pulled = {name for profile in profiles for name in profile.pull_secrets}
+    return pulled | {profile.telemetry.secret for profile in profiles if profile.telemetry}
 
 
 def _table(router: Router) -> list[tuple[Kind, tuple[str, ...]]]:

@@ -1,24 +1,33 @@
 """What is true, what is still missing, and what the next apply may do. Pure: a plan, a world and the time.
 
 The order is the safe one: a variant is up and warm before the route names it; what the route no longer names stays
-until the route is accepted and has been for the drain time; only then is it deleted.
+until the route is accepted and has been for the drain time; only then is it deleted. A variant whose last ready pod is
+gone is relieved of its weight (``relief.py``): the route that is aimed at follows from the plan and from who is ready.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from apps.targets.domain.driver import Observed, ObservedRoute, ObservedVariant, VariantState
+from apps.targets.domain.driver import (
+    THE_ROUTE,
+    HandChange,
+    Observed,
+    ObservedRoute,
+    ObservedVariant,
+    VariantState,
+)
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror, Route
 from apps.targets.drivers.kubernetes.conditions import Health, health_of
-from apps.targets.drivers.kubernetes.drift import differences
+from apps.targets.drivers.kubernetes.drift import differences, manager_of
 from apps.targets.drivers.kubernetes.names import (
     APPLIED_NOTE,
     BEFORE_NOTE,
     DIGEST_NOTE,
+    ROUTE_NOTE,
     VARIANT,
     VERSION_NOTE,
     WORKLOAD,
@@ -26,20 +35,26 @@ from apps.targets.drivers.kubernetes.names import (
     notes_of,
 )
 from apps.targets.drivers.kubernetes.record import Record
+from apps.targets.drivers.kubernetes.relief import Relief, relief_of
 from apps.targets.drivers.kubernetes.render import Bundle, render
 from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
 from apps.targets.drivers.kubernetes.routes import Router, RouteSeen
-from apps.targets.drivers.kubernetes.settings import KubernetesSettings
+from apps.targets.drivers.kubernetes.settings import Conflicts, KubernetesSettings
 from apps.targets.drivers.kubernetes.world import Manifest, World
+
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """``waiting`` says why the route must not move yet; ``is_routed`` that it stands as desired; ``leftovers`` may be
-    deleted now; ``changed`` are sentences about what somebody changed or deleted by hand; ``is_yielding``: leftovers go
-    before anybody is ready, because the plan declares a downtime and there is no room beside them."""
+    deleted now; ``changes`` is what somebody changed or deleted by hand, ``route_changes`` the same of the route;
+    ``is_yielding``: leftovers go before anybody is ready, because the plan declares a downtime and there is no room
+    beside them. ``aim`` is the plan with the route that is right now: who has no ready pod gives its weight away."""
 
     plan: EndpointPlan
+    aim: EndpointPlan
+    relief: Relief
     bundle: Bundle
     health: Mapping[str, Health]
     seen: RouteSeen
@@ -47,7 +62,8 @@ class Assessment:
     waiting: str
     strangers: tuple[Manifest, ...]
     leftovers: tuple[Manifest, ...]
-    changed: tuple[str, ...]
+    changes: tuple[HandChange, ...]
+    route_changes: tuple[HandChange, ...]
     in_force: Route | None
     applied_at: datetime | None
     is_yielding: bool = False
@@ -58,14 +74,21 @@ class Assessment:
         return needed_variants(self.plan.route)
 
     @property
+    def changed(self) -> tuple[str, ...]:
+        """The changes by hand in words."""
+        return tuple(change.sentence for change in self.changes)
+
+    @property
     def is_true(self) -> bool:
         ready = all(self.health[key].state is VariantState.READY for key in self.needed)
-        return self.is_routed and self.seen.is_accepted and ready and not self.changed
+        return self.is_routed and self.seen.is_accepted and ready and not self.changes and not self.relief
 
     @property
     def awaits_apply(self) -> str:
         """Why another apply would bring the target nearer to the plan; empty when it would not."""
-        if self.changed:
+        if not self.is_routed and not self.waiting and self.relief:
+            return self.relief.sentence  # before anything else: callers get no answer meanwhile
+        if self.changes:
             return f"changed by hand: {self.changed[0]}"
         if not self.is_routed and not self.waiting:
             return "every variant that gets traffic is ready: the route can move"
@@ -89,22 +112,27 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
             world.deployment(bundle.names[spec.key].name),
             world.pods_of(bundle.names[spec.key].name),
             desired=replicas.get(spec.key, spec.replicas),
+            at=at,
         )
         for spec in plan.variants
     }
     live_route = world.route(router)
     seen = router.seen(live_route)
-    is_routed = _is_routed(plan, bundle, seen)
+    relief = relief_of(plan, bundle.names, health, seen)
+    aim = replace(plan, route=replace(plan.route, weights_bp=relief.weights_bp)) if relief else plan
+    is_routed = _is_routed(aim, bundle, seen)
     strangers = tuple(world.strangers(workload.name for workload in bundle.names.values()))
     main = live_route.get(router.kinds[-1].kind)
     applied_at = _time(notes_of(main).get(APPLIED_NOTE)) if main else None
     drain = timedelta(seconds=settings.profile_of(plan.endpoint).drain_seconds)
     is_drained = is_routed and seen.is_accepted and applied_at is not None and at >= applied_at + drain
-    waiting = _waiting(plan, bundle, health, seen)
+    waiting = _waiting(aim, bundle, health, seen)
     lacks_room = any(health[key].lacks_room for key in needed_variants(plan.route))
     yields = bool(waiting) and not is_routed and lacks_room and bool(yielding(bundle, seen, strangers))
     return Assessment(
         plan=plan,
+        aim=aim,
+        relief=relief,
         bundle=bundle,
         health=health,
         seen=seen,
@@ -114,7 +142,8 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
         leftovers=strangers if is_drained or yields else (),
         is_yielding=yields,
         lacks_start=router.brings_pods and any(world.deployment(one.name) is None for one in bundle.names.values()),
-        changed=tuple(_changed(plan, bundle, world, replicas, is_routed=is_routed)),
+        changes=tuple(_changes(bundle, world, replicas, settings, is_routed=is_routed)),
+        route_changes=tuple(_route_changes(router, seen, main, settings, waiting)),
         in_force=_in_force(seen, main),
         applied_at=applied_at,
     )
@@ -160,16 +189,18 @@ def observed_of(record: Record, found: Assessment, world: World, address: str, a
         generation=record.generation,
         applied_generation=plan.generation if found.is_true else plan.generation - 1,
         variants=tuple(variants),
-        route=None if route is None else _observed_route(route, found.applied_at),
+        route=None if route is None else _observed_route(route, found),
         route_error=_route_error(found),
         address=address,
         observed_at=at,
         awaits_apply=found.awaits_apply,
+        changes=(*found.changes, *found.route_changes),
     )
 
 
-def _observed_route(route: Route, applied_at: datetime | None) -> ObservedRoute:
-    return ObservedRoute(route.period, route.weights_bp, route.mirror, None, applied_at)
+def _observed_route(route: Route, found: Assessment) -> ObservedRoute:
+    relieved = found.relief.taken if found.is_routed and found.seen.is_accepted else {}
+    return ObservedRoute(route.period, route.weights_bp, route.mirror, None, found.applied_at, relieved=relieved)
 
 
 def route_json(route: Route) -> str:
@@ -187,7 +218,7 @@ def _is_routed(plan: EndpointPlan, bundle: Bundle, seen: RouteSeen) -> bool:
 
 
 def _waiting(plan: EndpointPlan, bundle: Bundle, health: Mapping[str, Health], seen: RouteSeen) -> str:
-    """Why the desired route would send traffic to somebody who cannot take it; empty when it would not.
+    """Why the route that is aimed at would send traffic to somebody who cannot take it; empty when it would not.
 
     A workload that has traffic already keeps its right to it: a rollback must not wait for the last replica.
     """
@@ -200,21 +231,51 @@ def _waiting(plan: EndpointPlan, bundle: Bundle, health: Mapping[str, Health], s
     return ""
 
 
-def _changed(
-    plan: EndpointPlan, bundle: Bundle, world: World, replicas: Mapping[str, int], *, is_routed: bool
-) -> list[str]:
-    found = []
+def _changes(
+    bundle: Bundle, world: World, replicas: Mapping[str, int], settings: KubernetesSettings, *, is_routed: bool
+) -> Iterator[HandChange]:
+    """The first field of each object, and what is missing."""
     for manifests in (bundle.shared, *bundle.workloads.values()):
         for manifest in manifests:
             live, named = world.get(manifest), f"{manifest['kind']} {manifest['metadata']['name']}"
             if live is None:
-                found.append(f"{named} is not there")
+                yield HandChange(named)
                 continue
             wrong = differences(manifest, live)
             if replicas and not is_routed:  # they are the route, and on their way
                 wrong = [item for item in wrong if item.path != "spec.replicas"]
-            found += [f"{named}: {wrong[0]}"] if wrong else []
-    return found
+            if wrong:
+                yield _change(named, live, wrong[0].path, repr(wrong[0].wanted), repr(wrong[0].found), settings)
+
+
+def _change(named: str, live: Manifest, path: str, wanted: str, found: str, settings: KubernetesSettings) -> HandChange:
+    by = manager_of(live, path)
+    is_healed = not by or settings.conflicts is Conflicts.HEAL
+    return HandChange(named, path, wanted[:_LONGEST], found[:_LONGEST], by, is_healed)
+
+
+def _route_changes(
+    router: Router, seen: RouteSeen, main: Manifest | None, settings: KubernetesSettings, waiting: str
+) -> Iterator[HandChange]:
+    """Whether somebody edited the weights that we wrote, or took the whole route away. A serving stack's object is on
+    its way for long and says other things meanwhile."""
+    if router.brings_pods:
+        return
+    if main is None:
+        if not waiting:
+            yield HandChange(THE_ROUTE)
+        return
+    written = json.loads(notes_of(main).get(ROUTE_NOTE, "{}")).get("weights_bp") or {}
+    wanted = {key: share for key, share in written.items() if share}
+    have = dict(seen.route.weights_bp) if seen.route is not None else {}
+    if wanted and have != wanted:
+        named = f"{main['kind']} {main['metadata']['name']}"
+        path = "spec.rules" if "rules" in main["spec"] else "spec.http"
+        yield _change(named, main, path, _shares(wanted), _shares(have), settings)
+
+
+def _shares(weights_bp: Mapping[str, int]) -> str:
+    return ", ".join(f"{key} {share / 100:g} %" for key, share in sorted(weights_bp.items()))
 
 
 def _in_force(seen: RouteSeen, main: Manifest | None) -> Route | None:
@@ -230,8 +291,9 @@ def _in_force(seen: RouteSeen, main: Manifest | None) -> Route | None:
 
 def _route_error(found: Assessment) -> str:
     if not found.is_routed:
-        return found.waiting or "the route is on its way"
-    return "" if found.seen.is_accepted else found.seen.problem
+        return found.waiting or (found.relief.sentence if found.relief else "the route is on its way")
+    problem = "" if found.seen.is_accepted else found.seen.problem
+    return "; ".join(text for text in (found.relief.sentence if found.relief else "", problem) if text)
 
 
 def _variant(found: Assessment, key: str) -> ObservedVariant:

@@ -11,7 +11,40 @@ from apps.targets.domain.driver import VariantState
 
 Manifest = Mapping[str, Any]
 GIVEN_UP_RESTARTS = 3  # a container that never was ready and ended this often is called failed, not backing off
+PULL_GRACE_SECONDS = 30.0
+"""A pull that can never work fails a start after this: longer than the first two tries of a kubelet, because a registry
+may answer "not found" while an image is being pushed."""
 _PULL = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"})
+_NEVER_PULLED = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_FOR_GOOD = (
+    "not found",
+    "notfound",
+    "manifest unknown",
+    "name unknown",
+    "does not exist",
+    "unauthorized",
+    "authentication required",
+    "authorization failed",
+    "denied",
+    "forbidden",
+    "invalid reference format",
+    "couldn't parse image",
+    "no match for platform",
+)
+_FOR_NOW = (
+    "timeout",
+    "timed out",
+    "too many requests",
+    "toomanyrequests",
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "unexpected eof",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+)
+"""What registries and kubelets say when a pull never will, and when it may yet work; the second wins."""
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _LONG = 300
 
@@ -32,8 +65,8 @@ class Health:
     lacks_room: bool = False
 
 
-def health_of(deployment: Manifest | None, pods: Sequence[Manifest], *, desired: int) -> Health:
-    """``desired`` is how many ready pods count as all: the plan's number, not what an autoscaler added.
+def health_of(deployment: Manifest | None, pods: Sequence[Manifest], *, desired: int, at: datetime) -> Health:
+    """``desired`` is how many ready pods count as all: the plan's number, not what an autoscaler added. ``at`` is now.
 
     Ready means what ``kubectl rollout status`` means and no less: the controller has seen the newest spec, and updated,
     ready and available pods are all there. Warm is part of ready: the readiness probe answers only after an inference.
@@ -50,7 +83,7 @@ def health_of(deployment: Manifest | None, pods: Sequence[Manifest], *, desired:
         return Health(VariantState.READY, reason, 0, ready, restarts, was_ready)
     if _is_complete(deployment, desired):
         return Health(VariantState.READY, "", desired, ready, restarts, was_ready=True)
-    trouble = _worst(alive)
+    trouble = _worst(alive, at)
     state, reason = _state(conditions, trouble, was_ready=was_ready, ready=ready, desired=desired)
     crashed = (trouble.pod, trouble.container) if trouble and trouble.is_crash else None
     last_exit = trouble.last_exit if trouble else None
@@ -65,6 +98,8 @@ class _Trouble:
     pod: str
     container: str = ""
     is_crash: bool = False
+    is_looping: bool = False
+    is_hopeless: bool = False
     restarts: int = 0
     last_exit: Mapping[str, Any] | None = None
 
@@ -92,7 +127,11 @@ def _state(
     if progressing.get("reason") == "ProgressDeadlineExceeded":
         why = trouble.text if trouble else "no pod says why"
         return _unless(was_ready, VariantState.FAILED), f"no progress within the time allowed for a start: {why}"
+    if trouble is not None and trouble.is_hopeless:
+        return _unless(was_ready, VariantState.FAILED), trouble.text
     if trouble is not None and trouble.is_crash:
+        if was_ready and not trouble.is_looping:
+            return VariantState.UNREADY, trouble.text  # it has been started again and may yet come up
         has_given_up = not was_ready and trouble.restarts >= GIVEN_UP_RESTARTS
         return VariantState.FAILED if has_given_up else VariantState.BACKOFF, trouble.text
     if was_ready:
@@ -106,12 +145,12 @@ def _unless(was_ready: bool, state: VariantState) -> VariantState:
     return VariantState.UNREADY if was_ready else state
 
 
-def _worst(pods: Iterable[Manifest]) -> _Trouble | None:
-    found = sorted((item for pod in pods for item in _troubles(pod)), key=lambda item: (item.rank, item.pod))
+def _worst(pods: Iterable[Manifest], at: datetime) -> _Trouble | None:
+    found = sorted((item for pod in pods for item in _troubles(pod, at)), key=lambda item: (item.rank, item.pod))
     return found[0] if found else None
 
 
-def _troubles(pod: Manifest) -> Iterable[_Trouble]:
+def _troubles(pod: Manifest, at: datetime) -> Iterable[_Trouble]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     conditions = _by_type(status.get("conditions"))
     if _is_unplaced(pod):
@@ -119,21 +158,23 @@ def _troubles(pod: Manifest) -> Iterable[_Trouble]:
     if status.get("reason") == "Evicted":
         yield _Trouble(2, f"pod {name} was evicted: {_short(status.get('message'))}", name)
     for item in _containers(pod):
-        yield from _container_troubles(pod, name, item)
+        yield from _container_troubles(pod, name, item, at)
     is_up = any("running" in (item.get("state") or {}) for item in status.get("containerStatuses") or ())
     if is_up and conditions.get("Ready", {}).get("status") == "False":
         text = f"pod {name} runs but is not ready: its readiness probe does not pass (model still loading, or refused)"
         yield _Trouble(4, text, name)
 
 
-def _container_troubles(pod: Manifest, name: str, item: Manifest) -> Iterable[_Trouble]:
+def _container_troubles(pod: Manifest, name: str, item: Manifest, at: datetime) -> Iterable[_Trouble]:
     waiting = (item.get("state") or {}).get("waiting") or {}
     reason, said = waiting.get("reason", ""), _short(waiting.get("message"))
     container, restarts = item["name"], item.get("restartCount", 0)
     ended = (item.get("state") or {}).get("terminated") or (item.get("lastState") or {}).get("terminated")
     if reason in _PULL:
         text = f"image {_image(pod, container)} cannot be pulled ({reason}): check its name and the pull secret. {said}"
-        yield _Trouble(1, text.strip(), name, container)
+        is_never = _is_pulled_never(reason, said.replace(_image(pod, container), ""))
+        is_hopeless = is_never and _age_seconds(pod, at) >= PULL_GRACE_SECONDS
+        yield _Trouble(1, text.strip(), name, container, is_hopeless=is_hopeless)
     elif reason in _CONFIG:
         yield _Trouble(1, f"container {container} of {name} cannot be made ({reason}): {said}", name, container)
     elif ended and ended.get("exitCode", 0) != 0 and (restarts or reason == "CrashLoopBackOff"):
@@ -143,7 +184,22 @@ def _container_troubles(pod: Manifest, name: str, item: Manifest) -> Iterable[_T
         times = f"{restarts} restart{'s' if restarts != 1 else ''}"
         text = f"container {container} of {name} {why}, again and again ({times})"
         exit_ = {"code": code, "at": _seconds(ended.get("finishedAt")), "tail": _tail(ended)}
-        yield _Trouble(0, text, name, container, is_crash=True, restarts=restarts, last_exit=exit_)
+        is_looping = reason == "CrashLoopBackOff"
+        yield _Trouble(
+            0, text, name, container, is_crash=True, is_looping=is_looping, restarts=restarts, last_exit=exit_
+        )
+
+
+def _is_pulled_never(reason: str, said: str) -> bool:
+    text = said.lower()
+    is_refused = any(word in text for word in _FOR_GOOD) and not any(word in text for word in _FOR_NOW)
+    return reason in _NEVER_PULLED or is_refused
+
+
+def _age_seconds(pod: Manifest, at: datetime) -> float:
+    """Since a node has had the pod, or since it was made."""
+    since = (pod.get("status") or {}).get("startTime") or pod["metadata"].get("creationTimestamp")
+    return (at - datetime.fromisoformat(str(since))).total_seconds() if since else 0.0
 
 
 def _is_unplaced(pod: Manifest) -> bool:

@@ -6,12 +6,14 @@ Only what the manifest says is compared: the server's defaults and other people'
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from apps.targets.drivers.kubernetes.names import MANAGER
 from apps.targets.drivers.kubernetes.quantity import same_quantity
 
 _OURS_TO_CHANGE = frozenset({"resourceVersion", "uid", "managedFields", "ownerReferences", "labels", "annotations"})
@@ -32,6 +34,30 @@ class Difference:
 def differences(manifest: Mapping[str, Any], live: Mapping[str, Any]) -> list[Difference]:
     """In the manifest's order. Labels and annotations are left out: they change with every generation."""
     return list(_compare("", manifest, live))
+
+
+def manager_of(live: Mapping[str, Any], path: str) -> str:
+    """Who beside us has set the field at ``path``, by the object's own record; the newest one, "" where nobody has.
+
+    A path whose keys have dots in them is not found: then nobody is named.
+    """
+    parts = re.findall(r"\[\d+\]|[^.\[\]]+", path)
+    entries = [item for item in live["metadata"].get("managedFields") or () if item.get("manager") != MANAGER]
+    entries.sort(key=lambda item: str(item.get("time", "")), reverse=True)
+    return next((str(item["manager"]) for item in entries if _owns(item.get("fieldsV1") or {}, parts)), "")
+
+
+def _owns(node: Mapping[str, Any], parts: Sequence[str]) -> bool:
+    """``node`` is a FieldsV1: ``f:name``, and for items of lists ``k:{key}``, ``v:value``, ``i:index``; one that is
+    empty before the path ends is owned as a whole."""
+    if not parts:
+        return True
+    head, rest = parts[0], parts[1:]
+    if head.startswith("["):
+        found = [child for name, child in node.items() if name[:2] in {"k:", "v:", "i:"}]
+    else:
+        found = [node[f"f:{head}"]] if f"f:{head}" in node else []
+    return any(not child or _owns(child, rest) for child in found)
 
 
 def unified(manifest: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from kubernetes import client
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DriverError
-from apps.targets.domain.driver import Observed, ObservedVariant, PlanRefused, ProbeReport
+from apps.targets.domain.driver import HandChange, Observed, ObservedVariant, PlanRefused, ProbeReport
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.preflight import PreflightReport
 from apps.targets.drivers.kubernetes import building
@@ -67,6 +67,7 @@ class KubernetesDriver:
         self.api = Api(how, settings.namespace)
         self._caches: Caches | None = None
         self._tails: dict[tuple[str, str, int], list[str]] = {}
+        self._told: dict[str, tuple[HandChange, ...]] = {}
         self._lock = threading.Lock()
 
     def apply(self, plan: EndpointPlan, *, epoch: int) -> None:
@@ -97,7 +98,6 @@ class KubernetesDriver:
         end = self.api.credentials_end_at
         if end is not None:
             facts["credentials_end_at"] = end.isoformat()
-        warnings.append("failover_to is not carried out here: a gateway sends no weight elsewhere by itself.")
         if self.settings.profile.telemetry is None:
             warnings.append("The pods report to nobody (profile.telemetry): a rollout has no measured traffic to see.")
         return ProbeReport(
@@ -132,7 +132,7 @@ class KubernetesDriver:
     def watch(self, *, after_revision: int, wait_seconds: float) -> tuple[int, Sequence[Observed]]:
         """From caches that list and watch keep up to date; they live while somebody keeps asking."""
         revision, worlds = self._watched().wait(after_revision, wait_seconds)
-        found = (self._observed(world) for world in worlds.values())
+        found = (self._confirmed(world) for world in worlds.values())
         return revision, [observed for observed in found if observed is not None]
 
     @property
@@ -163,7 +163,7 @@ class KubernetesDriver:
         needed = [right for right in missing if right.is_needed]
         facts: dict[str, Any] = {"missing_rights": [str(right) for right in needed]}
         if missing:
-            facts["role"] = role_text(self.router, self.settings.namespace)
+            facts["role"] = role_text(self.router, self.settings)
         if needed:
             text = rights_text(needed)
             return [f"Rights are missing: {text}. Nothing can be started until the Role is applied."], facts
@@ -176,6 +176,20 @@ class KubernetesDriver:
             if self._caches is None or self._caches.is_stopped:
                 self._caches = Caches(self.api, kinds_to_read(self.router))
             return self._caches
+
+    def _confirmed(self, world: World) -> Observed | None:
+        """Kinds are watched apart and arrive one after the other: what looks like a change by hand may be a write of
+        ours, half seen. It is told when a read of everything says the same, once for each change."""
+        seen = self._observed(world)
+        if seen is None or not seen.changes:
+            self._told.pop(world.endpoint, None)
+            return seen
+        if self._told.get(world.endpoint) == seen.changes:
+            return seen
+        seen = self.observe(world.endpoint)
+        if seen is not None:
+            self._told[world.endpoint] = seen.changes
+        return seen
 
     def _observed(self, world: World) -> Observed | None:
         record = world.record

@@ -13,13 +13,14 @@ import yaml
 
 from apps.kernel.errors import DriverError
 from apps.kernel.verdicts import Verdict
-from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.plan import EndpointPlan, Role
 from apps.targets.domain.preflight import Change, Check, PreflightReport
 from apps.targets.drivers.kubernetes.access import Right, rights, rights_text, role_text
 from apps.targets.drivers.kubernetes.api import Api
 from apps.targets.drivers.kubernetes.assess import yielding
 from apps.targets.drivers.kubernetes.capacity import Demand, limit_faults, quota_faults, room_for
 from apps.targets.drivers.kubernetes.drift import differences, unified
+from apps.targets.drivers.kubernetes.names import VARIANT, WORKLOAD, labels_in
 from apps.targets.drivers.kubernetes.render import Bundle, render
 from apps.targets.drivers.kubernetes.render.pod import pod_spec
 from apps.targets.drivers.kubernetes.resources import (
@@ -39,6 +40,7 @@ from apps.targets.drivers.kubernetes.world import World, read_world
 Manifest = dict[str, Any]
 ASKED_AT_ONCE = 8
 MOST_LINES = 400
+TELEMETRY_KEY = "token"
 
 
 def preflight(
@@ -50,25 +52,27 @@ def preflight(
     missing = missing_rights(api, router, deadline)
     if any(right.is_needed and right.verb in {"get", "list"} for right in missing):
         # what is there may not be read: the rest would be guesses, and the Role is what has to come first
-        return PreflightReport(checks=(_rights(missing),), role=role_text(router, settings.namespace))
+        return PreflightReport(checks=(_rights(missing),), role=role_text(router, settings))
     world = read_world(api, router, plan.endpoint, deadline)
     bundle = render(plan, settings, epoch=0, replicas=router.replicas(plan), has_pods=not router.brings_pods)
     manifests = [*bundle.all(), *router.render(plan, bundle.names, [])]
     demands = list(_demands(bundle, world))
     leaving = yielding(bundle, router.seen(world.route(router)), world.strangers(_names(bundle)))
     freed = [pod for name in sorted(leaving) for pod in world.pods_of(name)]
+    warm = [pod for name in sorted(_warm(world, bundle)) for pod in world.pods_of(name)]
     asked: list[tuple[str, Callable[[], Check]]] = [
         ("rights", lambda: _rights(missing)),
         ("interfaces", lambda: _interfaces(api, router, deadline)),
         ("pull secrets", lambda: _secrets(api, bundle, deadline)),
-        ("quota", lambda: _quota(api, demands, freed, deadline)),
-        ("capacity", lambda: _capacity(api, demands, freed, missing, deadline)),
+        *([("telemetry", lambda: _telemetry(api, told, deadline))] if (told := _told(bundle)) else []),
+        ("quota", lambda: _quota(api, demands, [*freed, *warm], deadline)),
+        ("capacity", lambda: _capacity(api, demands, freed, warm, missing, deadline)),
         ("dry run", lambda: _dry_run(api, manifests, deadline)),
     ]
     return PreflightReport(
         checks=tuple(_answer(name, ask) for name, ask in asked),
         changes=tuple(changes(manifests, world, bundle)),
-        role=role_text(router, settings.namespace),
+        role=role_text(router, settings),
     )
 
 
@@ -164,6 +168,36 @@ def _secrets(api: Api, bundle: Bundle, deadline: Deadline) -> Check:
     return Check("pull secrets", Verdict.PASS, "Named secrets exist." if names else "None are named.")
 
 
+def _told(bundle: Bundle) -> str:
+    """The Secret that lets the pods report; empty when they report to nobody, or a serving stack makes them."""
+    return next((one.profile.telemetry.secret for one in bundle.names.values() if one.profile.telemetry), "")
+
+
+def _telemetry(api: Api, name: str, deadline: Deadline) -> Check:
+    """No pod starts without it: a volume waits for a Secret that is not there, and says so only in an event."""
+    command = (
+        f"kubectl -n {api.namespace} create secret generic {name} "
+        f'--from-literal={TELEMETRY_KEY}="$PILOTHOUSE_INGEST_TOKEN"'
+    )
+    try:
+        found = api.get(SECRET, name, deadline)
+    except DriverError as error:
+        if error.code != "not_allowed":
+            raise
+        detail = f"Whether there is a Secret {name} with the key {TELEMETRY_KEY} is unknown: it may not be read."
+        way_out = f"Apply the Role that preflight prints, or make sure of it yourself: {command}"
+        return Check("telemetry", Verdict.NO_DATA, detail, way_out)
+    if found is None:
+        detail = f"No Secret {name} in {api.namespace}: the pods mount its key {TELEMETRY_KEY} and would never start."
+        return Check("telemetry", Verdict.FAIL, detail, f"Make it: {command}")
+    if not (found.get("data") or {}).get(TELEMETRY_KEY):
+        detail = (
+            f"Secret {name} in {api.namespace} has no key {TELEMETRY_KEY}: the pods mount it and would never start."
+        )
+        return Check("telemetry", Verdict.FAIL, detail, f"Delete it and make it anew: {command}")
+    return Check("telemetry", Verdict.PASS, f"Secret {name} has what lets the pods report.")
+
+
 def _quota(api: Api, demands: list[Demand], freed: list[Manifest], deadline: Deadline) -> Check:
     found = quota_faults(demands, api.find(QUOTA, deadline), freed)
     found += limit_faults(demands, api.find(LIMIT_RANGE, deadline))
@@ -174,17 +208,22 @@ def _quota(api: Api, demands: list[Demand], freed: list[Manifest], deadline: Dea
 
 
 def _capacity(
-    api: Api, demands: list[Demand], freed: list[Manifest], missing: list[Right], deadline: Deadline
+    api: Api,
+    demands: list[Demand],
+    freed: list[Manifest],
+    warm: list[Manifest],
+    missing: list[Right],
+    deadline: Deadline,
 ) -> Check:
+    """``warm`` pods leave before anything starts; those in ``freed`` only where there is no room beside them."""
     if any(right.is_clusterwide for right in missing):
         detail = "Free capacity is unknown: nodes and pods of other namespaces may not be listed."
         return Check("capacity", Verdict.NO_DATA, detail, "Apply the ClusterRole that preflight prints.")
-    nodes, pods = api.find(NODE, deadline), api.find(POD, deadline, everywhere=True)
+    nodes, pods = api.find(NODE, deadline), _without(api.find(POD, deadline, everywhere=True), warm)
     room = room_for(demands, nodes, pods)
-    numbers = {"new_pods": room.wanted, "room_for": room.placed}
+    numbers = {"new_pods": room.wanted, "room_for": room.placed, **({"released": len(warm)} if warm else {})}
     if room.placed < room.wanted and freed:
-        gone = {pod["metadata"]["uid"] for pod in freed}
-        after = room_for(demands, nodes, [pod for pod in pods if pod["metadata"]["uid"] not in gone])
+        after = room_for(demands, nodes, _without(pods, freed))
         if after.placed == after.wanted:
             count = f"{len(freed)} pod{'s' if len(freed) != 1 else ''}"
             detail = (
@@ -196,6 +235,19 @@ def _capacity(
         way_out = "Free or add nodes, or plan the rollout without an overlap (surge off, recreate)."
         return Check("capacity", Verdict.FAIL, f"{room.sentence}.", way_out, numbers)
     return Check("capacity", Verdict.PASS, f"{room.sentence[:1].upper()}{room.sentence[1:]}.", numbers=numbers)
+
+
+def _without(pods: list[Manifest], gone: list[Manifest]) -> list[Manifest]:
+    uids = {pod["metadata"]["uid"] for pod in gone}
+    return [pod for pod in pods if pod["metadata"]["uid"] not in uids]
+
+
+def _warm(world: World, bundle: Bundle) -> set[str]:
+    """Workloads that are kept warm now and that the plan asked about does not name: they leave with its first pass."""
+    held = world.record
+    keys = {spec.key for spec in held.plan.variants if spec.role is Role.WARM} if held and held.plan else set()
+    gone = [item for item in world.strangers(_names(bundle)) if labels_in(item).get(VARIANT) in keys]
+    return {labels_in(item).get(WORKLOAD, "") for item in gone} - {""}
 
 
 def _dry_run(api: Api, manifests: list[Manifest], deadline: Deadline) -> Check:

@@ -148,7 +148,7 @@ class Pass:
         with the traffic as it was."""
         is_waiting = bool(found.waiting) and not found.is_routed
         leaving = self._leaving(found)
-        manifest = router.advance(found.plan, found.bundle.names, live, is_waiting=is_waiting, leaving=leaving)
+        manifest = router.advance(found.aim, found.bundle.names, live, is_waiting=is_waiting, leaving=leaving)
         kind = manifest["kind"]
         stays = live is not None and self.router.seen({kind: manifest}).route == self.router.seen({kind: live}).route
         if live is not None and stays and router.is_same(manifest, live):
@@ -174,7 +174,7 @@ class Pass:
         leaving = self._leaving(found)
         main = live.get(self.router.kinds[-1].kind)
         notes = self._route_notes(found, main)
-        for manifest in self.router.render(found.plan, found.bundle.names, leaving):
+        for manifest in self.router.render(found.aim, found.bundle.names, leaving):
             there = live.get(manifest["kind"])
             if there is not None and found.is_routed and not differences(manifest, there):
                 self._mark(there)

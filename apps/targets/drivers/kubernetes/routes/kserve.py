@@ -67,7 +67,13 @@ class KServeRouter:
         self.mode = settings.route.kserve_mode
         note = f"KServe, {self.mode} mode: whole percents, no copies, no forced version"
         self.capabilities = Capabilities(
-            Support.EXACT, Support.NO, Support.NO, Support.NO, min_weight_bp=PERCENT_BP, note=note
+            Support.EXACT,
+            Support.NO,
+            Support.NO,
+            Support.NO,
+            min_weight_bp=PERCENT_BP,
+            note=note,
+            keeps_idle=self.mode == STANDARD,
         )
 
     def check(self, plan: EndpointPlan) -> None:
@@ -214,7 +220,9 @@ class KServeRouter:
         spec = {"predictor": self._predictor(wanted)}
         is_up = _is_newest_ready(live) and not is_waiting
         if other is not None:
-            weights = dict(plan.route.weights_bp) if is_up else weights
+            # taking something off the newest revision waits for nobody: the rest goes to the one rolled out before it
+            is_less = plan.weight_bp(other.key) < weights.get(other.key, 0)
+            weights = dict(plan.route.weights_bp) if is_up or is_less else weights
             spec["predictor"]["canaryTrafficPercent"] = weights.get(other.key, 0) // PERCENT_BP
         elif not is_up and "canaryTrafficPercent" in live["spec"]["predictor"]:
             spec["predictor"]["canaryTrafficPercent"] = live["spec"]["predictor"]["canaryTrafficPercent"]

@@ -40,6 +40,7 @@ class ReplicaRouter:
             sticky=Support.NO,
             min_weight_bp=-(-FULL_BP // self.total),
             note=f"no gateway: {self.total} replicas give shares in steps of {100 / self.total:.3g} %",
+            keeps_idle=False,
         )
 
     def check(self, plan: EndpointPlan) -> None:

@@ -1,0 +1,142 @@
+"""How an alert is said on a page: level, sentences, buttons with what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.urls import NoReverseMatch, reverse
+
+from apps.accounts.domain.roles import look_only
+from apps.accounts.services.access import access_require
+from apps.alerts.domain.incidents import ChangeKind, IncidentState, Severity
+from apps.alerts.domain.messages import EXHAUSTION, numbers, time_left
+from apps.alerts.domain.states import DeliveryState
+from apps.alerts.models import Incident, IncidentChange, Notice
+from apps.kernel.actor import ANY, Actor
+from apps.kernel.clock import now
+from apps.kernel.errors import Forbidden, NotFound
+
+CHANGES: Final = {
+    ChangeKind.OPENED: "began", ChangeKind.REOPENED: "came back", ChangeKind.WORSENED: "got worse",
+    ChangeKind.EASED: "eased", ChangeKind.STATES: "other conditions fire", ChangeKind.REMINDED: "reminded",
+    ChangeKind.ACKNOWLEDGED: "acknowledged", ChangeKind.SILENCED: "silenced", ChangeKind.UNSILENCED: "silence lifted",
+    ChangeKind.RESOLVED: "resolved",
+}  # fmt: skip
+_SILENCE: Final = "Nobody is told before the time is over, unless it gets worse or ends."
+_RESOLVE: Final = "It is closed. What still fires in 15 minutes opens it again; what is worse, at once."
+_NOTICES: Final = {
+    DeliveryState.WAITING: ("progressing", "waiting"),
+    DeliveryState.DELIVERED: ("ok", "delivered"),
+    DeliveryState.GIVEN_UP: ("bad", "given up"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """``form``: what its panel asks for (``reason``, ``silence``); ``ask`` says what follows from pressing it."""
+
+    command: str
+    word: str
+    look: str
+    form: str
+    ask: str
+    why_not: str
+
+
+def row_of(row: Incident) -> dict[str, Any]:
+    """What lists and heads show of an incident."""
+    return {
+        "incident": row,
+        "level": level_of(row),
+        "word": word_of(row),
+        "time_left": time_left(row.facts) if row.state != IncidentState.RESOLVED else "",
+        "numbers": numbers({name: value for name, value in row.facts.items() if name != EXHAUSTION}),
+        "firing": [state for state in row.states if state.get("is_firing")],
+        "is_silent": is_silent(row),
+        "subject_url": _subject_url(row),
+        "is_link_ours": row.link.startswith("/"),
+    }
+
+
+def is_silent(row: Incident) -> bool:
+    """Whether messages about it are held back now."""
+    return row.silenced_until is not None and row.silenced_until > now() and row.state != IncidentState.RESOLVED
+
+
+def level_of(row: Incident) -> str:
+    if row.state == IncidentState.RESOLVED:
+        return "ok"
+    if row.state == IncidentState.ACKNOWLEDGED:
+        return "progressing"
+    return "bad" if row.severity == Severity.PAGE else "attention"
+
+
+def word_of(row: Incident) -> str:
+    """``page, firing``; a resolved one has no severity any more."""
+    if row.state == IncidentState.RESOLVED:
+        return "resolved"
+    return f"{row.severity}, {row.state}"
+
+
+def change_row(change: IncidentChange) -> dict[str, Any]:
+    """One line of the history: what, by whom, who was told."""
+    return {
+        "change": change,
+        "word": CHANGES[ChangeKind(change.kind)],
+        "told": ", ".join(change.detail.get("told", [])),
+        "remark": change.detail.get("remark", ""),
+    }
+
+
+def notice_row(notice: Notice) -> dict[str, Any]:
+    """One message: to whom, what came of it."""
+    is_tried = notice.state == DeliveryState.WAITING and notice.attempts > 0
+    return {
+        "notice": notice,
+        "level": ("attention", "will be repeated") if is_tried else _NOTICES[DeliveryState(notice.state)],
+        "word": CHANGES.get(notice.kind, notice.kind),  # type: ignore[call-overload]
+        "is_waiting": notice.state == DeliveryState.WAITING,
+    }
+
+
+def buttons_of(actor: Actor, row: Incident) -> list[Button]:
+    """Acknowledge first: it is what stops the phone."""
+    if row.state == IncidentState.RESOLVED:
+        return []
+    ask = "Reminders end and others see that you are on it. If it gets worse, it pages again."
+    found = [
+        Button(
+            "acknowledge", "Acknowledge", "primary" if row.state == IncidentState.FIRING else "", "", ask,
+            "" if row.state == IncidentState.FIRING else f"{row.acknowledged_by} looks after it already.",
+        ),
+        Button("silence", "Silence", "", "silence", _SILENCE, ""),
+        Button("resolve", "Resolve", "", "reason", _RESOLVE, ""),
+    ]  # fmt: skip
+    return [
+        Button(one.command, one.word, one.look, one.form, one.ask, _why_not(actor, row, one.command) or one.why_not)
+        for one in found
+    ]
+
+
+def _why_not(actor: Actor, row: Incident, command: str) -> str:
+    try:
+        access_require(actor, f"alert.{command}", row.team_id or ANY, row.environment or None)
+    except Forbidden as refused:
+        where = f" in {row.environment}" if row.environment else ""
+        return look_only(refused.extra["roles"], where, refused.extra["people"])
+    except NotFound as hidden:
+        return hidden.detail
+    return ""
+
+
+def _subject_url(row: Incident) -> str:
+    """The subject's own page, where it has one."""
+    names = {"endpoint": "targets:endpoint", "rollout": "rollouts:detail", "experiment": "experiments:detail"}
+    subject = row.subject_name if row.subject_type == "endpoint" else row.subject_id
+    if row.subject_type not in names or not subject:
+        return ""
+    try:
+        return reverse(names[row.subject_type], args=[subject])
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,75 @@
+"""The objectives of an endpoint and how they stand, the fragment for other pages, and the Prometheus rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import conditional_page
+
+from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.errors import Conflict
+from apps.slo.domain.prometheus import Histograms
+from apps.slo.selectors import burns_of, objective_get
+from apps.slo.services.objectives import objective_delete
+from apps.slo.services.record import endpoint_require
+from apps.slo.services.rules import rules_export
+from apps.slo.web.said import burn_row
+from apps.targets.services.scope import why_not_at
+
+HISTOGRAMS = ((Histograms.CLASSIC.value, "Classic buckets"), (Histograms.NATIVE.value, "Native histograms"))
+
+
+@declares("objective.read")
+def objectives(request: HttpRequest, name: str) -> HttpResponse:
+    """What the endpoint promises, worst first. Raises NotFound."""
+    actor = actor_of_request(request)
+    endpoint = endpoint_require(actor, "objective.read", name)
+    context = {"endpoint": endpoint, "who_not": why_not_at(actor, "objective.write", endpoint)}
+    return render(request, "slo/objectives.html", context)
+
+
+@declares("objective.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def burns(request: HttpRequest, name: str) -> HttpResponse:
+    """The states alone, for this page and for others."""
+    endpoint = endpoint_require(actor_of_request(request), "objective.read", name)
+    context = {"endpoint": endpoint, "rows": [burn_row(burn) for burn in burns_of(endpoint.name)]}
+    return render(request, "slo/_burns.html", context)
+
+
+@declares("objective.read")
+def rules(request: HttpRequest, name: str) -> HttpResponse:
+    """The same promises as Prometheus rules. Raises NotFound."""
+    chosen = request.GET.get("histograms", "")
+    chosen = chosen if chosen in list(Histograms) else Histograms.CLASSIC.value
+    actor = actor_of_request(request)
+    endpoint = endpoint_require(actor, "objective.read", name)
+    context: dict[str, Any] = {
+        "endpoint": endpoint,
+        "file": rules_export(actor=actor, endpoint_id=endpoint.pk, histograms=chosen),
+        "chosen": chosen,
+        "ways": HISTOGRAMS,
+    }
+    return render(request, "slo/rules.html", context)
+
+
+@declares({"POST": "objective.write"})
+def delete(request: HttpRequest, objective_id: str) -> HttpResponse:
+    """Promise it no longer. Raises NotFound, Forbidden."""
+    actor = actor_of_request(request)
+    found = objective_get(objective_id, actor)
+    revision = request.POST.get("expected_revision", "")
+    try:
+        objective_delete(
+            actor=actor, objective_id=found.pk, expected_revision=int(revision) if revision.isdecimal() else -1
+        )
+    except Conflict as error:
+        messages.error(request, f"Not deleted. {error.detail}")
+        return redirect("slo:edit", found.pk)
+    messages.success(request, f"{found.name} is promised no longer; an alert about it is closed.")
+    return redirect("slo:objectives", found.endpoint.name)

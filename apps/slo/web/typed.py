@@ -1,0 +1,192 @@
+"""The form of an objective: what was typed, as an objective, and an objective back as what would have been typed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from apps.kernel.errors import DomainError, FieldError, InvalidInput
+from apps.slo.domain.objective import TIMED, Kind, ObjectiveSpec, Scope
+from apps.slo.domain.policy import FOUR_TIERS, Policy, Profile, Severity, Tier, percent
+from apps.slo.domain.state import span
+
+KINDS: Final = (
+    (Kind.AVAILABILITY.value, "Availability", "answered at all: no timeout, no 5xx of the server's"),
+    (Kind.ERRORS.value, "Error rate", "answered without any error, the model's own counted as well"),
+    (Kind.LATENCY.value, "Latency", "the share of requests answered within a bound"),
+    (Kind.PERCENTILE.value, "Percentile", "a plain threshold over the last minutes, without a budget"),
+)
+SCOPES: Final = (
+    (Scope.ALL.value, "All versions together", "what callers of the endpoint meet"),
+    (Scope.EACH.value, "Each version by itself", "a budget for every version that it runs"),
+)
+PROFILES_SHOWN: Final = (
+    (Profile.FOUR_TIERS.value, "Four tiers", "1 h and 6 h page, 1 d and 3 d open a ticket"),
+    (Profile.FAST_SLOW.value, "Two tiers", "1 h pages, 6 h opens a ticket"),
+    (Profile.CUSTOM.value, "My own", "one tier a line, below"),
+)
+FIELDS: Final = (
+    "name", "kind", "target", "limit_ms", "window_minutes", "period_days", "scope", "profile", "tiers", "min_bad",
+    "floor_requests", "runbook_url", "is_enabled", "days",
+)  # fmt: skip
+LINE: Final = re.compile(
+    r"^(?P<name>[^:]{1,40}):\s*(?P<severity>page|ticket)\s*,?\s+(?P<long>\d+)\s*(?P<long_unit>m|min|h|d)\s*/\s*"
+    r"(?P<short>\d+)\s*(?P<short_unit>m|min|h|d)\s*,?\s+(?P<budget>[\d.]+)\s*%$"
+)
+_SECONDS: Final = {"m": 60, "min": 60, "h": 3_600, "d": 86_400}
+_PLACES: Final = {
+    "target_ppm": "target", "window_seconds": "window_minutes", "policy/profile": "profile",
+    "policy/min_bad": "min_bad", "policy/floor_requests": "floor_requests",
+}  # fmt: skip
+
+
+class Typed:
+    """``values``: field -> text as typed; ``faults``: field -> sentence."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self.values = {name: values.get(name, "") for name in FIELDS}
+        self.faults: dict[str, str] = {}
+
+    @classmethod
+    def read(cls, posted: Mapping[str, str]) -> Typed:
+        return cls({name: posted.get(name, "").strip()[:4000] for name in FIELDS})
+
+    @classmethod
+    def of(cls, spec: ObjectiveSpec, *, is_enabled: bool = True) -> Typed:
+        """What would have been typed for it."""
+        policy = spec.policy
+        return cls({
+            "name": spec.name,
+            "kind": spec.kind.value,
+            "target": percent(spec.target_ppm).removesuffix(" %"),
+            "limit_ms": str(spec.limit_ms or ""),
+            "window_minutes": str((spec.window_seconds or 300) // 60),
+            "period_days": str(spec.period_days),
+            "scope": spec.scope.value,
+            "profile": policy.profile.value,
+            "tiers": "\n".join(_line(tier) for tier in policy.tiers),
+            "min_bad": str(policy.min_bad),
+            "floor_requests": str(policy.floor_requests),
+            "runbook_url": spec.runbook_url,
+            "is_enabled": "on" if is_enabled else "",
+            "days": "30",
+        })  # fmt: skip
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+    def given(self) -> dict[str, Any]:
+        """The objective as JSON. What is no number becomes a fault here; the rest is told by the service.
+        Raises InvalidInput."""
+        kind = self["kind"]
+        target = self._number("target")
+        window = self._whole("window_minutes", 5)
+        found: dict[str, Any] = {
+            "name": self["name"],
+            "kind": kind,
+            "target_ppm": None if target is None else round(target * 10_000),
+            "scope": self["scope"] or Scope.ALL.value,
+            "limit_ms": self._whole("limit_ms") if kind in TIMED else None,
+            "window_seconds": None if kind != Kind.PERCENTILE or window is None else window * 60,
+            "period_days": self._whole("period_days", 30),
+            "runbook_url": self["runbook_url"],
+            "policy": self._policy(),
+        }
+        if self.faults:
+            fields = tuple(FieldError(f"/{name}", "not_a_number", text) for name, text in self.faults.items())
+            raise InvalidInput("not_a_number", next(iter(self.faults.values())), fields=fields)
+        return found
+
+    def place(self, error: DomainError) -> None:
+        """The service's faults at this form's fields; what belongs to none stands under ""."""
+        for item in error.fields:
+            name = item.pointer.strip("/")
+            field = _PLACES.get(name, "tiers" if name.startswith("policy/tiers") else name)
+            text = self.faults.get(field if field in FIELDS else "", "")
+            joined = f"{text} {item.detail}" if text and item.detail not in text else item.detail
+            self.faults[field if field in FIELDS else ""] = joined
+        if not error.fields:
+            self.faults.setdefault("", error.detail)
+
+    def _policy(self) -> dict[str, Any]:
+        profile = self["profile"] or Profile.FOUR_TIERS.value
+        found: dict[str, Any] = {
+            "profile": profile,
+            "min_bad": self._whole("min_bad", FOUR_TIERS.min_bad),
+            "floor_requests": self._whole("floor_requests", 0),
+        }
+        if profile == Profile.CUSTOM:
+            found["tiers"] = self._tiers()
+        return found
+
+    def _tiers(self) -> list[dict[str, Any]]:
+        found = []
+        for number, line in enumerate(self["tiers"].splitlines(), 1):
+            match = LINE.match(line.strip())
+            if not line.strip():
+                continue
+            if match is None:
+                self.faults["tiers"] = f"Line {number} ({line[:40]!r}) is not like: page fast: page 1h/5m 2 %"
+                break
+            found.append(
+                {
+                    "name": match["name"].strip(),
+                    "severity": match["severity"],
+                    "long_seconds": int(match["long"]) * _SECONDS[match["long_unit"]],
+                    "short_seconds": int(match["short"]) * _SECONDS[match["short_unit"]],
+                    "budget_bp": round(float(match["budget"]) * 100) if match["budget"].count(".") < 2 else 0,
+                }
+            )
+        return found
+
+    def _whole(self, name: str, default: int | None = None) -> int | None:
+        value = self._number(name)
+        if value is None:
+            return default
+        if value != int(value):
+            self.faults[name] = f"{self[name][:40]} is no whole number."
+        return int(value)
+
+    def _number(self, name: str) -> float | None:
+        text = self[name].replace(" ", "").removesuffix("%")
+        # "1,000" is a thousand, "99,5" is what a keyboard with a decimal comma writes
+        text = re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", ".")
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or abs(value) > 1e15:
+            self.faults[name] = f"{self[name][:40]!r} is no number."
+            return None
+        return value
+
+
+def policy_rows(policy: Policy, period_days: int) -> list[dict[str, Any]]:
+    """Tiers as a table: windows in words, the share of the budget, the factor that follows."""
+    return [
+        {
+            "name": tier.name,
+            "severity": tier.severity.value,
+            "long": span(tier.long_seconds),
+            "short": span(tier.short_seconds),
+            "budget": f"{tier.budget_bp / 100:g} %",
+            "factor": f"{float(tier.factor(period_days)):.4g}",
+            "is_page": tier.severity is Severity.PAGE,
+        }
+        for tier in policy.tiers
+    ]
+
+
+def _line(tier: Tier) -> str:
+    long, short = _units(tier.long_seconds), _units(tier.short_seconds)
+    return f"{tier.name}: {tier.severity.value} {long}/{short} {tier.budget_bp / 100:g} %"
+
+
+def _units(seconds: int) -> str:
+    """One number and one unit, as LINE reads it."""
+    unit = next(unit for unit in ("d", "h", "m") if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"

@@ -1,0 +1,1 @@
+"""Metric stores that are asked for slots, behind one interface (``base.MetricSource``)."""

@@ -1,0 +1,7 @@
+"""The reading half of the store of windows on PostgreSQL (domain/store.py)."""
+
+from apps.telemetry.selectors.measured import measures
+from apps.telemetry.selectors.merged import newest_arrival, series, split_counts_many, tallies, windows
+from apps.telemetry.selectors.sums import minute_sums
+
+__all__ = ["measures", "minute_sums", "newest_arrival", "series", "split_counts_many", "tallies", "windows"]

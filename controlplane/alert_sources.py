@@ -1,0 +1,146 @@
+"""What becomes an alert besides objectives: how endpoints stand, rollouts that need somebody, telemetry that went
+silent, a disk that fills, a queue that stands still. Looked at by the clock; the apps whose objects these are do not
+know alerts, so it is wired here.
+
+A page is for callers who are not served in production and for a machine that cannot undo it by itself; all else is a
+ticket.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from django.conf import settings
+
+from apps.accounts.domain.roles import Environment
+from apps.alerts.domain.incidents import Severity
+from apps.alerts.domain.messages import span
+from apps.alerts.services.incidents import Observation
+from apps.experiments.selectors import queue_condition
+from apps.kernel.clock import now
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.models import Rollout
+from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
+from apps.targets.selectors import endpoint_list
+from apps.telemetry.selectors import newest_arrival, series
+from controlplane.places import endpoint_healths
+
+SILENT_SECONDS: Final = 15 * 60
+BUSY_REQUESTS: Final = 60
+"""In the hour before it went silent: an endpoint that is hardly called is silent for hours and well."""
+FORGOTTEN_SECONDS: Final = 7 * 86400
+DISK_TICKET, DISK_PAGE = 0.80, 0.95
+NEEDS: Final = frozenset({Phase.PAUSED.value, Phase.WAITING.value})
+MOST: Final = 200
+
+
+def endpoints_seen() -> Iterator[Observation]:
+    """Endpoints whose callers are not served as wished."""
+    for one in endpoint_healths():
+        if one.is_bad:
+            yield Observation(
+                key=f"targets:{one.id}:health", source="targets", team_id=one.team, environment=one.environment,
+                subject_type="endpoint", subject_id=one.id, subject_name=one.name, severity=_by(one.environment),
+                title=f"{one.name} does not serve as wished", summary=one.sentence, link=f"/endpoints/{one.name}/",
+            )  # fmt: skip
+
+
+def rollouts_seen() -> Iterator[Observation]:
+    """Rollouts that failed or went back and nobody has acknowledged, that wait for a person, or that the engine fails
+    at."""
+    for row in rollouts_unacknowledged()[:MOST]:
+        is_lost = row.phase == Phase.FAILED
+        severity = _by(row.endpoint.target.environment) if is_lost else Severity.TICKET.value
+        what = "failed" if is_lost else "went back"
+        yield _of_rollout(row, "ended", severity, f"{_named(row)} {what}", row.reason)
+    for row in rollout_list(is_active=True)[:MOST]:
+        if row.look_error:
+            said = f"No guardrail is judged and traffic stays as it is: {row.look_error}"
+            severity = _by(row.endpoint.target.environment)
+            yield _of_rollout(row, "engine", severity, f"The engine fails at {_named(row)}", said)
+        elif row.phase in NEEDS:
+            yield _of_rollout(row, "waits", Severity.TICKET.value, f"{_named(row)} waits for a person", row.reason)
+
+
+def telemetry_seen() -> Iterator[Observation]:
+    """Endpoints that were called and whose serving processes report nothing any more."""
+    moment = now().timestamp()
+    for endpoint in endpoint_list():
+        newest = newest_arrival(endpoint.name)
+        if newest is None or not SILENT_SECONDS <= moment - newest <= FORGOTTEN_SECONDS:
+            continue
+        counted = _counted(endpoint.name, int(newest))
+        if counted >= BUSY_REQUESTS:
+            yield Observation(
+                key=f"telemetry:{endpoint.pk}:silent", source="telemetry", team_id=endpoint.team_id,
+                environment=endpoint.target.environment, subject_type="endpoint", subject_id=endpoint.pk,
+                subject_name=endpoint.name, severity=Severity.TICKET.value,
+                title=f"{endpoint.name} sends no telemetry",
+                summary=f"Nothing has arrived for {span(moment - newest)}; in the hour before it was {counted:,} "
+                "requests. Objectives and guardrails of it say nothing meanwhile.",
+                facts={"requests_in_the_hour_before": counted}, link=f"/endpoints/{endpoint.name}/",
+            )  # fmt: skip
+
+
+def _counted(endpoint: str, newest: int) -> int:
+    """Requests of every variant in the hour that ended at ``newest`` (Unix seconds)."""
+    found = series(endpoint, since=newest - 3600, until=newest + 60, step_seconds=3660)
+    return sum(point.window.total for points in found.values() for point in points)
+
+
+def capacity_seen() -> Iterator[Observation]:
+    """The disk of Pilothouse's own folder, as this worker sees it."""
+    disk = shutil.disk_usage(settings.PILOTHOUSE_HOME)
+    share = disk.used / disk.total
+    if share > DISK_TICKET:
+        severity = Severity.PAGE if share > DISK_PAGE else Severity.TICKET
+        yield _of_house(
+            "capacity", "disk", severity.value, "The disk of Pilothouse fills",
+            f"{share:.0%} of {disk.total / 1e9:,.0f} GB are used, {disk.free / 1e9:,.1f} GB are free; at 100 % no "
+            "model, log or upload can be stored.", {"used_percent": round(100 * share, 1)},
+        )  # fmt: skip
+
+
+def queues_seen() -> Iterator[Observation]:
+    """Readouts wait and no worker computes them."""
+    found = queue_condition()
+    if found is not None:
+        facts = {"waiting": found.evidence["waiting"]}
+        yield _of_house("experiments", "queue", Severity.TICKET.value, "Nothing is computed", found.reason, facts)
+
+
+SOURCES: Final[dict[str, Callable[[], Iterable[Observation]]]] = {
+    "targets": endpoints_seen,
+    "rollouts": rollouts_seen,
+    "telemetry": telemetry_seen,
+    "capacity": capacity_seen,
+    "experiments": queues_seen,
+}
+
+
+def _by(environment: str) -> str:
+    return (Severity.PAGE if environment == Environment.PRODUCTION else Severity.TICKET).value
+
+
+def _named(row: Rollout) -> str:
+    return f"The rollout of {row.candidate_version.semver} on {row.endpoint.name}"
+
+
+def _of_rollout(row: Rollout, what: str, severity: str, title: str, summary: str) -> Observation:
+    """Grouped with whatever else is wrong with its endpoint."""
+    return Observation(
+        key=f"rollouts:{row.pk}:{what}", source="rollouts", team_id=row.endpoint.team_id,
+        environment=row.endpoint.target.environment, subject_type="endpoint", subject_id=row.endpoint_id,
+        subject_name=row.endpoint.name, severity=severity, title=title, summary=summary, link=f"/rollouts/{row.pk}/",
+    )  # fmt: skip
+
+
+def _of_house(
+    source: str, what: str, severity: str, title: str, summary: str, facts: Mapping[str, float]
+) -> Observation:
+    return Observation(
+        key=f"{source}:{what}", source=source, team_id=None, environment="", subject_type="house", subject_id="",
+        subject_name="Pilothouse", severity=severity, title=title, summary=summary, facts=facts,
+    )  # fmt: skip

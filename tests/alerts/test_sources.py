@@ -1,0 +1,116 @@
+"""What is looked at by the clock: each fault of the world becomes one alert, and its end ends it."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.db.models import F
+
+from apps.alerts.domain.incidents import IncidentState
+from apps.alerts.models import Incident
+from apps.alerts.services import sources
+from apps.alerts.services.sources import sources_look
+from apps.kernel.clock import now
+from apps.rollouts.domain.machine import Phase
+from apps.rollouts.models import Rollout
+from apps.rollouts.services.acknowledge import rollout_acknowledge
+from apps.telemetry.models import Slot
+from controlplane import alert_sources
+from tests.api.world import World, make_world
+from tests.cast import make_actor
+from tests.web.conftest import report
+
+pytestmark = pytest.mark.django_db
+
+
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the disk of the machine that runs the tests."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100, 10, 90))
+
+
+@pytest.fixture
+def world(db: None, tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def open_keys() -> set[str]:
+    rows = Incident.objects.exclude(state=IncidentState.RESOLVED)
+    return {row.key.partition(":")[0] + ":" + row.key.rpartition(":")[2] for row in rows}
+
+
+def test_a_rollout_that_failed_is_told_until_somebody_says_that_they_know(world: World) -> None:
+    rollout = world.start()
+    sources_look()
+    assert open_keys() == set()
+    Rollout.objects.filter(pk=rollout.pk).update(phase=Phase.PAUSED.value, reason="paused by alice")
+    sources_look()
+    waiting = Incident.objects.get()
+    assert (waiting.severity, waiting.summary, waiting.subject_type) == ("ticket", "paused by alice", "endpoint")
+    Rollout.objects.filter(pk=rollout.pk).update(
+        phase=Phase.FAILED.value, reason="the target refuses", finished_at=now(), started_at=now()
+    )
+    sources_look()
+    assert open_keys() == {"rollouts:ended"}
+    rollout_acknowledge(actor=make_actor("alice"), rollout_id=rollout.pk, reason="seen")
+    sources_look()
+    assert open_keys() == set()
+
+
+def test_looking_again_writes_nothing(world: World) -> None:
+    rollout = world.start()
+    Rollout.objects.filter(pk=rollout.pk).update(phase=Phase.PAUSED.value, reason="paused")
+    assert sources_look() == 1
+    assert sources_look() == 0
+
+
+@pytest.mark.parametrize(("used", "severity"), [(79, None), (81, "ticket"), (96, "page")])
+def test_a_disk_above_80_percent_is_a_ticket_and_above_95_a_page(
+    db: None, monkeypatch: pytest.MonkeyPatch, used: int, severity: str | None
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100, used, 100 - used))
+    sources_look()
+    found = Incident.objects.filter(source="capacity").first()
+    assert (found.severity if found else None) == severity
+
+
+def an_hour_passes() -> None:
+    """What was reported so far, as if it were an hour old."""
+    Slot.objects.update(slot_at=F("slot_at") - 3600, updated_at=F("updated_at") - timedelta(hours=1))
+
+
+def test_an_endpoint_that_was_busy_and_fell_silent_is_a_ticket(world: World) -> None:
+    report("v1-0-0", seconds=[0.02] * 50, slots=1)
+    sources_look()
+    assert open_keys() == set()
+    an_hour_passes()
+    sources_look()
+    assert open_keys() == set(), "50 requests in an hour: it may simply not be called"
+    Slot.objects.update(total=80)
+    sources_look()
+    assert open_keys() == {"telemetry:silent"}
+    Slot.objects.update(updated_at=now())  # it reports again
+    sources_look()
+    assert open_keys() == set()
+
+
+def test_a_source_that_fails_keeps_no_other_from_being_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[Any]:
+        raise ValueError("damaged")
+
+    rollout = world.start()
+    Rollout.objects.filter(pk=rollout.pk).update(phase=Phase.PAUSED.value, reason="paused")
+    monkeypatch.setattr(sources, "_SOURCES", {"broken": broken, **alert_sources.SOURCES})
+    with pytest.raises(ValueError, match="damaged"):
+        sources_look()
+    assert open_keys() == {"rollouts:waits"}

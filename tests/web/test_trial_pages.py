@@ -1,0 +1,96 @@
+"""A/B in the wizard, and on the pages of the rollout and of its experiment."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from apps.experiments.models import Experiment
+from apps.experiments.services.readouts import readout_compute, readout_request
+from apps.kernel.actor import SYSTEM
+from apps.rollouts.models import Rollout
+from apps.rollouts.services.tick import rollout_tick
+from apps.rollouts.web.trial_draft import TRIAL_DEFAULTS
+from apps.targets.services.observe import endpoint_observe
+from tests.api.world import World
+from tests.web.conftest import Browser, report
+from tests.web.test_wizard import DRAFT
+
+TYPED = {**DRAFT, **TRIAL_DEFAULTS, "strategy": "ab", "ab_metric": "slow", "ab_per_day": "1,500", "approval": "no"}
+
+
+def test_the_numbers_stand_beside_the_form(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**TYPED, "step": "how"}).content.decode()
+    assert 'name="ab_baseline"' in html
+    assert "requests over both versions" in html
+    assert "power.prop.test(p1 = 0.03, p2 = 0.024" in html
+    assert "21 days" in html
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "said"),
+    [
+        ({"ab_baseline": "many"}, "ab_baseline", "many is not a number"),
+        ({"ab_share": "100"}, "ab_share", "100 is outside 1 to 99"),
+        ({"ab_metric": "event", "ab_event": ""}, "ab_event", "Name the outcome event"),
+        ({"ab_days": "0"}, "ab_total", "say how many units are planned"),
+        ({"ab_look": "often"}, "ab_look", "24 h, 30 min or 20 s"),
+    ],
+)
+def test_what_cannot_be_read_is_said_at_its_field(
+    world: World, browser: Browser, typed: dict[str, str], field: str, said: str
+) -> None:
+    answer = browser("alice").get("/rollouts/new/", {**TYPED, **typed, "step": "guardrails"})
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert said in html.split(f'id="fault-{field}"')[1].split("</p>")[0]
+
+
+def test_the_fields_of_an_experiment_survive_another_strategy(world: World, browser: Browser) -> None:
+    html = browser("alice").get("/rollouts/new/", {**TYPED, "strategy": "canary", "step": "how"}).content.decode()
+    assert '<input type="hidden" name="ab_per_day" value="1,500">' in html
+
+
+def test_an_experiment_is_started_from_the_wizard_and_shown_on_both_pages(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    typed = {**TYPED, "ab_days": "0", "ab_total": "400", "ab_look": "5 s"}
+    html = alice.get("/rollouts/new/", {**typed, "step": "start"}).content.decode()
+    found = re.search(r'name="plan_hash" value="([^"]+)"', html)
+    assert found is not None, html
+    answer = alice.post("/rollouts/new/", {**typed, "plan_hash": found.group(1)})
+    assert answer.status_code == 302
+    rollout = Rollout.objects.get()
+    page = f"/rollouts/{rollout.pk}/"
+    assert "A/B on" in alice.get(page).content.decode()
+    assert "The experiment" not in alice.get(f"{page}head/").content.decode()
+    experiment = running(rollout)
+    head = alice.get(f"{page}head/").content.decode()
+    assert "of 400 units" in re.sub(r"<[^>]+>", "", head)
+    assert f"/experiments/{experiment.pk}/" in head
+    theirs = alice.get(f"/experiments/{experiment.pk}/").content.decode()
+    assert page in theirs
+    assert "A rollout runs this experiment as a step of its plan" in theirs
+    actions = alice.get(f"/experiments/{experiment.pk}/actions/").content.decode()
+    assert f"The rollout {rollout.pk} runs this experiment as a step" in actions
+    refused = alice.post(f"/experiments/{experiment.pk}/do/stop/", {"reason": "enough"})
+    assert "runs this experiment as a step of its plan" in refused.content.decode()
+    readout_compute(readout_request(actor=SYSTEM, experiment_id=experiment.pk).pk)
+    head = alice.get(f"{page}head/").content.decode()
+    assert "relative" in head
+    assert "with the candidate" in head
+
+
+def running(rollout: Rollout) -> Experiment:
+    """The target takes the candidate, callers call, and the split is verified."""
+    for _ in range(6):
+        endpoint_observe(rollout.endpoint_id)
+        rollout_tick(rollout.pk, "test")
+        rollout.refresh_from_db()
+        if rollout.phase == "shifting":
+            for variant, slow in (("v1-0-0", 12), ("v1-1-0", 2)):
+                report(variant, seconds=[0.9] * slow + [0.02] * (100 - slow), period=rollout.period)
+        if rollout.phase == "gating":
+            break
+    assert rollout.phase == "gating", (rollout.phase, rollout.reason)
+    return Experiment.objects.get(pk=rollout.experiment_id)
