@@ -2,6 +2,7 @@
 
 `all` refuses failures, an empty report, and every skip but one: tests that need a real Kubernetes API server, where
 nobody named one; they are counted aloud, with what to set. `finished` (a run that was cut short) refuses only failures.
+Failures come last, each with the end of what it said, so that the end of a log is enough to know them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 NO_CLUSTER = "no Kubernetes API server: set KUBEBUILDER_ASSETS to a folder with "
 """How the reason in tests/targets/kubernetes/cluster.py begins; a folder that lacks something is no excuse."""
+
+TOLD_LINES = 25
 
 
 def judge(cases: Sequence[ET.Element], mode: str) -> tuple[list[str], bool]:
@@ -31,8 +34,15 @@ def judge(cases: Sequence[ET.Element], mode: str) -> tuple[list[str], bool]:
             "!! and PILOTHOUSE_FAKE_KUBELET to the program that plays the nodes (tests/README.md).",
             line,
         ]
+    said += [line for case in failed for line in _failure(case)]
     ran = len(cases) - len(skipped)
     return said, not failed and (mode != "all" or (ran > 0 and not others))
+
+
+def _failure(case: ET.Element) -> list[str]:
+    mark = next(found for kind in ("failure", "error") if (found := case.find(kind)) is not None)
+    text = (mark.text or mark.get("message") or "").strip().splitlines()[-TOLD_LINES:]
+    return [f"  failed: {_name(case)}: {float(case.get('time', 0)):.0f} s", *(f"    {line}" for line in text)]
 
 
 def _name(case: ET.Element) -> str:

@@ -1,7 +1,7 @@
 """Looking at and ending processes that may be somebody else's children.
 
-A pid alone names nobody: it is reused. Everything here identifies a process by pid *and* creation time, or by what it
-has open (its program and working folder).
+A pid alone names nobody: it is reused. Everything here identifies a process by pid *and* the time from the start of the
+machine to its own (which setting the clock does not move), or by what it has open (its program and working folder).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from embedded.access import Account
 
 @dataclass(frozen=True)
 class ProcessRef:
-    """A process that can be recognised later: `created` is Unix seconds as the kernel tells it."""
+    """A process that can be recognised later: `started` is seconds from the start of the machine to its own."""
 
     pid: int
-    created: float
+    started: float
 
     @classmethod
     def of(cls, pid: int) -> ProcessRef | None:
         try:
-            return cls(pid=pid, created=psutil.Process(pid).create_time())
+            return cls(pid=pid, started=_since_boot(psutil.Process(pid)))
         except psutil.NoSuchProcess:
             return None
 
@@ -44,7 +44,7 @@ class ProcessRef:
     def read(cls, path: Path) -> ProcessRef | None:
         try:
             raw = json.loads(path.read_text())
-            return cls(pid=int(raw["pid"]), created=float(raw["created"]))
+            return cls(pid=int(raw["pid"]), started=float(raw["started"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -52,12 +52,17 @@ class ProcessRef:
         """The live process, or None when it ended, became a zombie, or the pid belongs to another one now."""
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < 0.05
+            same = abs(_since_boot(process) - self.started) < 0.05
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
         except psutil.NoSuchProcess:
             pass
         return None
+
+
+def _since_boot(process: psutil.Process) -> float:
+    """The creation time itself moves whenever the clock is set: the system derives it from the clock."""
+    return process.create_time() - psutil.boot_time()
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -119,7 +119,7 @@ class EnvoyProcess:
         self.problem = ""
         log.info("envoy_started", pid=self.child.pid)
         try:
-            write_json(self._record, {"pid": self.child.pid, "create_time": self.child.create_time})
+            write_json(self._record, {"pid": self.child.pid, "started": self.child.started})
         except StorageFailed as error:
             log.warning("envoy_not_recorded", detail=error.detail)
 

@@ -110,7 +110,7 @@ class Instance:
             "instance_id": self.instance_id,
             "port": self.port,
             "pid": self.child.pid if self.child else None,
-            "create_time": self.child.create_time if self.child else None,
+            "started": self.child.started if self.child else None,
             "was_ready": self.was_ready,
             "starts": self.starts,
             "log_offset": self.log_offset,

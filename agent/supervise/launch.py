@@ -160,8 +160,8 @@ class Launcher:
             return None
         slot = Slot(*raw["slot"])
         variant = wanted.get(slot)
-        create_time = raw["create_time"] if raw["pid"] == pid else None
-        child = Child.adopt(pid, create_time, raw["instance_id"]) if variant else None
+        started = raw.get("started") if raw["pid"] == pid else None  # a record of an older agent has none
+        child = Child.adopt(pid, started, raw["instance_id"]) if variant else None
         if variant is None or child is None:
             return None
         return Instance(

@@ -1,6 +1,7 @@
 """One child in a session of its own: started, adopted, asked, stopped. No policy here.
 
-A child is known by (pid, create time) and by the instance id on its command line: a reused pid is never taken for it.
+A child is known by (pid, seconds from the start of the machine to its own) and by the instance id on its command line:
+a reused pid is never taken for it, and a clock that was set does not make it a stranger.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-_CREATE_TIME_TOLERANCE_SECONDS = 2.0
+_TOLERANCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Child:
         self._process = process
         self._popen = popen
         self.pid = process.pid
-        self.create_time: float = process.create_time()
+        self.started = _since_boot(process)
         self.code: int | None = None
 
     @classmethod
@@ -54,11 +55,11 @@ class Child:
         return cls(psutil.Process(popen.pid), popen)
 
     @classmethod
-    def adopt(cls, pid: int, create_time: float | None, instance: str) -> Child | None:
+    def adopt(cls, pid: int, started: float | None, instance: str) -> Child | None:
         """The living process of an earlier agent, or None when that pid is gone or is something else by now."""
         try:
             process = psutil.Process(pid)
-            is_same = create_time is None or abs(process.create_time() - create_time) < _CREATE_TIME_TOLERANCE_SECONDS
+            is_same = started is None or abs(_since_boot(process) - started) < _TOLERANCE_SECONDS
             is_alive = process.status() != psutil.STATUS_ZOMBIE
             return cls(process, None) if is_same and is_alive and instance in process.cmdline() else None
         except psutil.Error:
@@ -91,7 +92,7 @@ class Child:
             if process.pid == self.pid:
                 continue
             try:
-                if os.getsid(process.pid) == self.pid and process.create_time() >= self.create_time:
+                if os.getsid(process.pid) == self.pid and _since_boot(process) >= self.started:
                     process.kill()
             except (psutil.Error, ProcessLookupError, PermissionError):
                 continue
@@ -132,3 +133,8 @@ def find_children(prefix: str) -> Iterator[tuple[int, int, str]]:
             yield process.pid, os.getsid(process.pid), instance
         except (ProcessLookupError, PermissionError):
             continue
+
+
+def _since_boot(process: psutil.Process) -> float:
+    """Seconds. The creation time itself moves whenever the clock is set: the system derives it from the clock."""
+    return process.create_time() - psutil.boot_time()

@@ -80,7 +80,7 @@ def test_a_process_whose_pid_was_never_written_down_is_adopted_by_its_instance_i
     path = agent.home / "state" / "instances.json"
     records = json.loads(path.read_text())
     assert len(records) == 1
-    path.write_text(json.dumps([{**records[0], "pid": None, "create_time": None}]))
+    path.write_text(json.dumps([{**records[0], "pid": None, "started": None}]))
     agent.start()
     agent.apply(plan(2, {"v1": 10_000}))
     assert family(agent) == before
@@ -94,8 +94,8 @@ def test_a_recorded_pid_that_now_belongs_to_somebody_else_is_left_alone(agent: R
     os.kill(records[0]["pid"], signal.SIGKILL)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        created = psutil.Process(stranger.pid).create_time()
-        path.write_text(json.dumps([{**records[0], "pid": stranger.pid, "create_time": created}]))
+        started = psutil.Process(stranger.pid).create_time() - psutil.boot_time()
+        path.write_text(json.dumps([{**records[0], "pid": stranger.pid, "started": started}]))
         agent.start()
         agent.apply(plan(2, {"v1": 10_000}))
         assert of(agent.observed("late-arrival"), "v1")["pids"] != [stranger.pid]

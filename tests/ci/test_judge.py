@@ -46,6 +46,14 @@ def test_everything_else_is_red(tmp_path: Path, cases: tuple[str, ...]) -> None:
     assert run(tmp_path, "all", *cases).returncode == 1
 
 
+def test_the_end_of_a_log_names_every_failure_and_what_it_said(tmp_path: Path) -> None:
+    text = "first&#10;E  assert 1 == 2"
+    failed = f'<testcase classname="t.m" name="c" time="3.2"><failure message="m">{text}</failure></testcase>'
+    found = run(tmp_path, "all", failed, PASSED, skip(NO_CLUSTER))
+    last = found.stdout.splitlines()[-3:]
+    assert last == ["  failed: t.m::c: 3 s", "    first", "    E  assert 1 == 2"]
+
+
 def test_a_run_that_was_cut_short_is_judged_by_its_failures(tmp_path: Path) -> None:
     assert run(tmp_path, "finished", PASSED, skip("not reached")).returncode == 0
     assert run(tmp_path, "finished", '<testcase classname="t" name="c"><failure/></testcase>').returncode == 1

@@ -96,7 +96,7 @@ async def serving(world: World, port: int) -> AsyncIterator[None]:
         await task
 
 
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
+async def until(condition, seconds: float = 60.0) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
@@ -109,7 +109,7 @@ async def running(traffic: Traffic) -> AsyncIterator[Traffic]:
         yield traffic
     finally:
         traffic.stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
 
 
 @pytest.fixture

@@ -133,8 +133,17 @@ def test_what_a_killed_launcher_left_is_adopted_or_replaced(tmp_path: Path, is_a
 def test_a_reused_pid_is_not_taken_for_the_child_that_had_it(tmp_path: Path, supervisor: Supervisor) -> None:
     supervisor.start(Program("one", SLEEP))
     record = tmp_path / "run" / "one.json"
-    record.write_text(f'{{"pid": {os.getpid()}, "created": 1.0}}')
+    record.write_text(f'{{"pid": {os.getpid()}, "started": 1.0}}')
     assert leftover(tmp_path, "one") is None
+
+
+def test_setting_the_clock_does_not_make_a_child_a_stranger(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor.start(Program("one", SLEEP))
+    at_first = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: at_first + 3600)
+    assert leftover(tmp_path, "one") == supervisor.children["one"].process
 
 
 def test_sigterm_reaches_the_whole_tree(supervisor: Supervisor) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import time_machine
 from django.db import OperationalError
 
 from apps.audit.models import Event
@@ -34,6 +36,13 @@ ALWAYS = {"since": NOW - timedelta(days=1), "until": NOW + timedelta(days=1)}
 def folder(settings: Any, tmp_path: Path) -> Path:
     settings.PILOTHOUSE_INFERENCE_LOG = str(tmp_path / "log")
     return tmp_path / "log"
+
+
+@pytest.fixture(autouse=True)
+def _clock() -> Iterator[None]:
+    """Each test begins at NOW, however long ago this module was imported: samples of five minutes are due for a file."""
+    with time_machine.travel(NOW, tick=True):
+        yield
 
 
 def sampled(count: int, variant: str = "v1-0-0", route: str = "weighted", first: int = 0, **more: Any) -> None:
