@@ -20,6 +20,10 @@ os.environ.setdefault("PILOTHOUSE_TOKEN_ROOTS", "/")
 os.environ.setdefault("PILOTHOUSE_ALLOWED_HOSTS", "127.0.0.1,localhost,testserver")
 
 from controlplane.settings import *  # noqa: E402, F403
+from controlplane.settings import DATABASES  # noqa: E402
+from tests.migrated import migrated  # noqa: E402
+
+DATABASES["default"]["TEST"] = {"TEMPLATE": migrated()}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {

@@ -3,6 +3,7 @@ never a 5xx but 503, never a status, media type or shape that the document does 
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,14 @@ def program() -> Any:
     return application
 
 
+@cache
+def document() -> Any:
+    """Read once: taking it apart costs more than a call."""
+    schema = schemathesis.openapi.from_dict(openapi())
+    schema.app = program()
+    return schema
+
+
 def authorization(who: str) -> dict[str, str]:
     match who:
         case "":
@@ -65,9 +74,7 @@ def authorization(who: str) -> dict[str, str]:
 
 
 def fuzz(operation_id: str, places: dict[str, str], *, who: str, examples: int) -> None:
-    schema = schemathesis.openapi.from_dict(openapi())
-    schema.app = program()
-    operation = schema.find_operation_by_id(operation_id)
+    operation = document().find_operation_by_id(operation_id)
     headers = authorization(who)
 
     @settings(

@@ -18,10 +18,20 @@ def python_files(*programs: str) -> list[Path]:
     return sorted(path for path in found if "migrations" not in path.parts and "__pycache__" not in path.parts)
 
 
-@cache
 def tree_of(path: Path) -> ast.Module:
-    """The parsed file."""
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    """The parsed file. Not kept: the trees of all files are millions of objects, which every later collection of
+    garbage would walk through."""
+    return ast.parse(text_of(path), str(path))
+
+
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def files_with(word: str, *programs: str) -> list[Path]:
+    """Those of ``python_files`` in which ``word`` stands: the others need not be parsed to know that they do without."""
+    return [path for path in python_files(*programs) if word in text_of(path)]
 
 
 def relative(path: Path) -> str:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.architecture.sources import ROOT, attribute_reads, python_files, relative, tracked_files, tree_of
+from tests.architecture.sources import ROOT, attribute_reads, files_with, relative, text_of, tracked_files, tree_of
 
 SETTINGS_FILES = {
     "agent/settings.py",
@@ -30,9 +30,9 @@ def environment_lines(source: str) -> list[str]:
 def test_the_environment_is_read_in_one_settings_file_per_program() -> None:
     wrong = [
         f"{relative(path)}: {line}"
-        for path in python_files()
+        for path in {*files_with("environ"), *files_with("getenv")}
         if relative(path) not in SETTINGS_FILES
-        for line in environment_lines(path.read_text(encoding="utf-8"))
+        for line in environment_lines(text_of(path))
         if line != NAMING_DJANGO
     ]
     assert wrong == []
@@ -51,9 +51,9 @@ CLOCKS = (("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("
 def test_the_control_plane_asks_for_the_time_in_one_file() -> None:
     wrong = [
         f"{relative(path)}: {owner}.{name}"
-        for path in python_files("apps", "controlplane", "worker")
-        if relative(path) != "apps/kernel/clock.py"
         for owner, name in CLOCKS
+        for path in files_with(owner, "apps", "controlplane", "worker")
+        if relative(path) != "apps/kernel/clock.py" and name in text_of(path)
         for _ in attribute_reads(tree_of(path), owner, name)
     ]
     assert wrong == []

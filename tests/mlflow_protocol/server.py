@@ -16,6 +16,7 @@ import httpx
 import psycopg
 
 from tests.conftest_services import ensure_services
+from tests.migrated import migrated
 from tests.stack import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,14 +54,14 @@ def run(command: list[str], env: dict[str, str]) -> str:
 
 @contextmanager
 def database(suffix: str) -> Iterator[str]:
-    """A database that exists for the block; its name tells whose it is, so that a killed session's is swept."""
+    """A migrated database for the block; its name tells whose it is, so that a killed session's is swept."""
     url = ensure_services().database
     parts = urlsplit(url)
     admin = parts._replace(path="/postgres").geturl()
     name = f"{parts.path.lstrip('/').split('_own')[0]}_{suffix}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{migrated()}"')
     try:
         yield parts._replace(path=f"/{name}").geturl()
     finally:
@@ -84,7 +85,6 @@ def serving(home: Path, suffix: str = "mlflow") -> Iterator[Server]:
             "PILOTHOUSE_WEB_PORT": str(port),
             "DJANGO_SETTINGS_MODULE": "controlplane.settings",
         }
-        run([sys.executable, "manage.py", "migrate", "-v", "0"], env)
         printed = run([sys.executable, "manage.py", "shell", "-v", "0", "-c", _KEYS], env)
         keys = dict(line.split(" ", 1) for line in printed.splitlines() if " plh_" in line)
         server = Server(f"http://127.0.0.1:{port}", keys, home, env)

@@ -38,23 +38,28 @@ def remember(state: RolloutState, seen: Seen) -> RolloutState:
     if seen.request is not None:
         return state
     memo = unlooked(state, seen)
-    state = replace(state, memo=memo)
-    is_known = not seen.target_error
-    if is_known:
+    state = _with(state, memo)
+    if not seen.target_error:
         is_unready = state.carries_traffic and not seen.candidate.is_ready
-        memo = replace(memo, unready_since=(memo.unready_since or seen.now) if is_unready else None)
+        since = (memo.unready_since or seen.now) if is_unready else None
+        memo = memo if since == memo.unready_since else replace(memo, unready_since=since)
     memo = _heard(memo, seen.route.is_relieved or sight_of(state, seen).kind is Sighted.STOPPED, seen.now)
     if is_blind(state, seen):
         memo = replace(memo, blind_since=memo.blind_since or seen.now)
     elif memo.blind_since is not None:
         lost = seen.now - max(memo.blind_since, state.phase_started_at)
         memo = replace(memo, blind_since=None, blind_seconds=memo.blind_seconds + max(0.0, lost))
-    return replace(state, memo=memo)
+    return _with(state, memo)
+
+
+def _with(state: RolloutState, memo: Memo) -> RolloutState:
+    """Most looks change nothing, and thousands of rollouts are looked at every few seconds."""
+    return state if memo is state.memo else replace(state, memo=memo)
 
 
 def _heard(memo: Memo, is_silent: bool, now: float) -> Memo:
     if is_silent:
-        return replace(memo, is_silent=True)
+        return memo if memo.is_silent else replace(memo, is_silent=True)
     return replace(memo, is_silent=False, clear_since=now) if memo.is_silent else memo
 
 

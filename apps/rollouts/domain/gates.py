@@ -36,8 +36,7 @@ def gate_key(spec: GateSpec) -> str:
 
 def alpha_of(plan: Plan) -> float:
     """The two-sided alpha of one gate: FALSE_ALARM on each side, divided by how many are judged."""
-    judged = sum(1 for spec in plan.specs if spec.metric is not Metric.TELEMETRY_AGE)
-    return 2 * FALSE_ALARM / max(1, judged)
+    return 2 * FALSE_ALARM / max(1, plan.judged)
 
 
 def verdict_of(spec: GateSpec, state: RolloutState, seen: Seen, sight: Sight) -> Verdict:

@@ -165,10 +165,14 @@ class Plan:
     extra: Mapping[str, Any] = field(default_factory=dict)
     specs: tuple[GateSpec, ...] = field(init=False, repr=False, compare=False)
     """Every guardrail and gate, each once: follows from the others, kept because every look asks for it many times."""
+    judged: int = field(init=False, repr=False, compare=False)
+    """How many of ``specs`` are tests of counts, which share the false alarms that the plan may raise."""
 
     def __post_init__(self) -> None:
         every = [*self.guardrails, *(gate for step in self.steps for gate in step.gates)]
         object.__setattr__(self, "specs", tuple(dict.fromkeys(every)))
+        judged = sum(spec.metric is not Metric.TELEMETRY_AGE for spec in self.specs)
+        object.__setattr__(self, "judged", judged)
 
     @property
     def plan_hash(self) -> str:

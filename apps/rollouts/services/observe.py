@@ -68,7 +68,6 @@ def rollouts_look(rows: Sequence[Row]) -> list[Look]:
         rollout, state = row.rollout, state_of(row)
         own = found.get(rollout.pk, _NOTHING)
         seen = _seen(row, state, moment.timestamp(), own, telemetry_error, freezes.reason(rollout), ahead)
-        seen = replace(seen, due_at=due_since(rollout).timestamp())
         if rollout.pk in reviews:
             seen = replace(seen, review=reviews[rollout.pk])
         if state.is_measuring:
@@ -216,6 +215,7 @@ def _seen(
         freeze=freeze,
         busy_with=ahead.get(row.rollout.pk, ""),
         blocked=_blocked(row.rollout),
+        due_at=due_since(row.rollout).timestamp(),
     )
 
 

@@ -162,11 +162,12 @@ def _hold(look: Look, action: Hold, holder: str) -> None:
     _guarded(endpoint.pk, lambda: experiment_ask(look))
     is_probing = is_probe_due(look.state, look.seen)
     memo = replace(look.state.memo, probed_at=look.seen.now) if is_probing else look.state.memo
-    is_news = _but_gaps(memo) != _but_gaps(look.row.memo) or bool(look_is_good(rollout))
+    is_same = memo == look.row.memo
+    is_news = (not is_same and _but_gaps(memo) != _but_gaps(look.row.memo)) or bool(look_is_good(rollout))
     judged = verdicts(look.state, look.seen)
     is_news |= bool(judged) and tuple(judged) != look.row.verdicts
     is_news |= _gist(action.reason) != _gist(rollout.reason)
-    if not is_news and memo == look.row.memo:
+    if not is_news and is_same:
         return
     found = findings_json(look.state, look.seen) or rollout.findings
     with transaction.atomic():
