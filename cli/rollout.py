@@ -201,14 +201,18 @@ def _body(
     body: dict[str, Any] = {"endpoint": endpoint, "version": version, "strategy": strategy, "profile": profile}
     if note:
         body["note"] = note
+    return body | plan_given(file, approval, "steps, guardrails or an experiment")
+
+
+def plan_given(file: Path | None, approval: int | None, holds: str) -> dict[str, Any]:
+    """The parts of a plan that the file brings, and how many people must approve."""
+    found: dict[str, Any] = {}
     if file is not None:
         own = read_json(file)
         if not isinstance(own, dict):
-            raise CliError(Exit.USAGE, f"{file} must hold a JSON object with steps, guardrails or an experiment.")
-        body |= own
-    if approval is not None:
-        body["approval"] = {"quorum": approval}
-    return body
+            raise CliError(Exit.USAGE, f"{file} must hold a JSON object with {holds}.")
+        found |= own
+    return found | ({"approval": {"quorum": approval}} if approval is not None else {})
 
 
 def _warm(seconds: int | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +11,22 @@ import typer
 from cli.client import Client
 from cli.exits import CliError, Exit
 from cli.output import say, show_facts, show_rows
-from cli.registry import Output, read_json
-from cli.rollout import Approval, KeepWaiting, Key, Note, PlanFile, Profile, Reason, Revision, Strategy, Timeout
+from cli.registry import Output
+from cli.rollout import (
+    Approval,
+    KeepWaiting,
+    Key,
+    Note,
+    PlanFile,
+    Profile,
+    Reason,
+    Revision,
+    Strategy,
+    Timeout,
+    plan_given,
+)
 from cli.session import Session, session_of
+from cli.watch import end_wait
 
 commands = typer.Typer(no_args_is_help=True)
 POLL_SECONDS = 3.0
@@ -193,15 +207,10 @@ def _seconds(bake: str) -> int | None:
     return int(bake)
 
 
-def _own(file: Any, approval: int | None, approve_once: bool) -> dict[str, Any]:
+def _own(file: Path | None, approval: int | None, approve_once: bool) -> dict[str, Any]:
     """Steps and guardrails of one's own, and people to approve."""
     own: dict[str, Any] = {"approve_once": True} if approve_once else {}
-    if file is not None:
-        read = read_json(file)
-        if not isinstance(read, dict):
-            raise CliError(Exit.USAGE, f"{file} must hold a JSON object with steps, guardrails or both.")
-        own |= read
-    return own | ({"approval": {"quorum": approval}} if approval is not None else {})
+    return own | plan_given(file, approval, "steps, guardrails or both")
 
 
 def _command(session: Session, sequence_id: str, name: str, reason: str, revision: int | None) -> None:
@@ -225,25 +234,17 @@ def exit_of_sequence(phase: str) -> Exit:
 def sequence_watch(
     client: Client, sequence_id: str, *, timeout_seconds: float, stops_for_person: bool = True
 ) -> tuple[dict[str, Any], Exit]:
-    """Says every change of phase, wave, member or reason; returns the last sight of it and how to end, as for a
-    rollout: its own end, a person's turn, or the time."""
-    deadline = time.monotonic() + timeout_seconds
-    said: tuple[Any, ...] = ()
-    while True:
-        found = client.get("rollout-sequences", sequence_id)
-        said = _say_news(found, said)
-        if found["is_finished"]:
-            return found, exit_of_sequence(found["phase"])
-        page = f"{client.url}{found['links']['page']}"
-        if stops_for_person and found["needs_person"]:
-            say(f"A person has to go on: {page}")
-            return found, Exit.NEEDS_PERSON
-        left = deadline - time.monotonic()
-        if left <= 0:
-            say(f"Not finished in time; it goes on: {page}")
-            say(f"It waits because: {found['reason'] or 'nothing has been decided yet'}")
-            return found, Exit.TIMED_OUT
-        time.sleep(min(POLL_SECONDS, left))
+    """Says every change of phase, wave, member or reason; returns the last sight of it and how to end."""
+
+    def look(before: dict[str, Any] | None, left: float) -> dict[str, Any]:
+        if before is not None:
+            time.sleep(min(POLL_SECONDS, left))
+        return client.get("rollout-sequences", sequence_id)
+
+    return end_wait(
+        client, look, say_news=_say_news, exit_of=exit_of_sequence, timeout_seconds=timeout_seconds,
+        stops_for_person=stops_for_person,
+    )  # fmt: skip
 
 
 def _say_news(found: dict[str, Any], said: tuple[Any, ...]) -> tuple[Any, ...]:

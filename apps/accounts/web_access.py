@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
@@ -86,6 +86,22 @@ def why_not(request: HttpRequest, action: str) -> str:
     if allows(request, action):
         return ""
     return look_only(who_can(action))
+
+
+class OfTeam(Protocol):
+    """What belongs to a team: a model."""
+
+    team_id: str
+
+    @property
+    def team(self) -> Any: ...
+
+
+def why_not_of(request: HttpRequest, action: str, owned: OfTeam) -> str:
+    """The same where the right is asked in the thing's team; reads ``owned.team`` for those who may not."""
+    if access_allows(actor_of_request(request), action, owned.team_id):
+        return ""
+    return look_only(who_can(action), f" in the team {owned.team.slug}")
 
 
 def step_up(view: View) -> View:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
-from django.db.models import Case, Count, Q, QuerySet, When
+from django.db.models import Case, Count, Model, Q, QuerySet, When
 
 from apps.accounts.services.access import scope_q
 from apps.alerts.domain.incidents import IncidentState, Severity
@@ -15,6 +15,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 
+M = TypeVar("M", bound=Model)
 # An address may itself be a secret (chat systems put theirs into it), so whoever may not write may not read either.
 ACTION = "webhook.write"
 READ, ROUTE = "alert.read", "alert.route"
@@ -33,12 +34,9 @@ def subscription_list(actor: Actor) -> QuerySet[Subscription]:
     return Subscription.objects.select_related("team").filter(scope_q(actor, ACTION, team="team_id"))
 
 
-def subscription_get(actor: Actor, subscription_id: str) -> Subscription:
-    """Raises NotFound."""
-    found = subscription_list(actor).filter(pk=subscription_id).first()
-    if found is None:
-        raise NotFound("webhook_unknown", "There is no such webhook, or you may not see it.")
-    return found
+def subscription_get(actor: Actor, subscription_id: str, *, is_locked: bool = False) -> Subscription:
+    """Raises NotFound. ``is_locked``: until the caller's transaction ends; so for the others here."""
+    return _one(subscription_list(actor), subscription_id, "webhook_unknown", is_locked=is_locked)
 
 
 def delivery_list(subscription: Subscription) -> QuerySet[Delivery]:
@@ -67,13 +65,12 @@ def deliveries_due(limit: int = 100) -> list[str]:
     return list(due.order_by("due_at").values_list("pk", flat=True)[:limit])
 
 
-def incidents_of(
-    subject_name: str, *, subject_type: str = "endpoint", is_open: bool = True, limit: int = 50
-) -> list[Incident]:
-    """The incidents of one subject by its name, worst first, then newest. The caller has checked who looks."""
-    rows = Incident.objects.filter(subject_type=subject_type, subject_name=subject_name).select_related("team")
-    rows = rows.exclude(state=IncidentState.RESOLVED) if is_open else rows
-    return list(rows.order_by(*WORST_FIRST)[:limit])
+def incidents_of(endpoint_name: str, actor: Actor | None = None) -> list[Incident]:
+    """The open incidents of an endpoint, worst first, then newest, 50 at most; with ``actor`` those that they may
+    see."""
+    rows = Incident.objects.select_related("team") if actor is None else incident_list(actor)
+    rows = rows.filter(subject_type="endpoint", subject_name=endpoint_name).exclude(state=IncidentState.RESOLVED)
+    return list(rows.order_by(*WORST_FIRST)[:50])
 
 
 def incident_list(actor: Actor) -> QuerySet[Incident]:
@@ -84,12 +81,9 @@ def incident_list(actor: Actor) -> QuerySet[Incident]:
     return Incident.objects.select_related("team").filter(allowed)
 
 
-def incident_get(actor: Actor, incident_id: str) -> Incident:
+def incident_get(actor: Actor, incident_id: str, *, is_locked: bool = False) -> Incident:
     """Raises NotFound."""
-    found = incident_list(actor).filter(pk=incident_id).first()
-    if found is None:
-        raise NotFound("alert_unknown", "There is no such alert, or you may not see it.")
-    return found
+    return _one(incident_list(actor), incident_id, "alert_unknown", is_locked=is_locked)
 
 
 def incident_changes(row: Incident) -> list[IncidentChange]:
@@ -107,12 +101,9 @@ def channel_list(actor: Actor) -> QuerySet[Channel]:
     return Channel.objects.select_related("team").filter(scope_q(actor, ROUTE, team="team_id"))
 
 
-def channel_get(actor: Actor, channel_id: str) -> Channel:
+def channel_get(actor: Actor, channel_id: str, *, is_locked: bool = False) -> Channel:
     """Raises NotFound."""
-    found = channel_list(actor).filter(pk=channel_id).first()
-    if found is None:
-        raise NotFound("channel_unknown", "There is no such channel, or you may not see it.")
-    return found
+    return _one(channel_list(actor), channel_id, "channel_unknown", is_locked=is_locked)
 
 
 def route_list(actor: Actor) -> QuerySet[Route]:
@@ -121,9 +112,19 @@ def route_list(actor: Actor) -> QuerySet[Route]:
     return rows.filter(scope_q(actor, ROUTE, team="team_id"))
 
 
+def route_get(actor: Actor, route_id: str, *, is_locked: bool = False) -> Route:
+    """Raises NotFound."""
+    return _one(route_list(actor), route_id, "route_unknown", is_locked=is_locked)
+
+
 def receiver_list(actor: Actor) -> QuerySet[Receiver]:
     """Those of the teams whose routes ``actor`` manages; one for every team only for roles that hold everywhere."""
     return Receiver.objects.select_related("team").filter(scope_q(actor, ROUTE, team="team_id"))
+
+
+def receiver_get(actor: Actor, receiver_id: str, *, is_locked: bool = False) -> Receiver:
+    """Raises NotFound."""
+    return _one(receiver_list(actor), receiver_id, "receiver_unknown", is_locked=is_locked)
 
 
 def notice_list(channel: Channel) -> QuerySet[Notice]:
@@ -140,6 +141,13 @@ def notices_due(limit: int = 100) -> list[str]:
 def _nowhere(actor: Actor) -> Q:
     """Incidents without an environment, in the teams where ``actor`` may look at all."""
     return scope_q(actor, READ, team="team_id") & Q(environment="")
+
+
+def _one(rows: QuerySet[M], pk: str, code: str, *, is_locked: bool) -> M:
+    found = (rows.select_for_update(of=("self",)) if is_locked else rows).filter(pk=pk).first()
+    if found is None:
+        raise NotFound(code, f"There is no such {code.removesuffix('_unknown')}, or you may not see it.")
+    return found
 
 
 def notices_given_up(channels: Iterable[Channel]) -> dict[str, int]:

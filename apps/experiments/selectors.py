@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from apps.accounts.domain.roles import who_can
+from apps.accounts.domain.commands import AllowedCommand, command_allowed
 from apps.accounts.services.access import scope_q
 from apps.experiments.domain.design import Design
 from apps.experiments.domain.words import ACTIVE, ARMS, COLLECTING, EDITABLE, ENDED, ReadoutState, Status
@@ -24,17 +22,6 @@ PLACE = {"team": "endpoint__team", "environment": "endpoint__target__environment
 STUCK_SECONDS = 120
 """A readout that waits longer than this says that no worker takes from the queue."""
 _ACTIVE = [status.value for status in ACTIVE]
-
-
-@dataclass(frozen=True, slots=True)
-class AllowedCommand:
-    """One button: whether it works now, and if not why. ``action`` is the right it needs, ``roles`` who has it."""
-
-    command: str
-    is_allowed: bool
-    reason: str
-    action: str
-    roles: tuple[str, ...]
 
 
 def experiment_get(experiment_id: str, actor: Actor | None = None) -> Experiment:
@@ -71,11 +58,6 @@ def design_of(experiment: Experiment) -> Design:
     return Design.from_json(experiment.design)
 
 
-def active_on(endpoint_id: str) -> Experiment | None:
-    """The experiment that holds the endpoint's traffic now."""
-    return experiment_list(endpoint_id=endpoint_id, is_active=True).first()
-
-
 def periods_of(experiment: Experiment) -> list[Period]:
     """Oldest first."""
     return list(Period.objects.filter(experiment=experiment).order_by("number"))
@@ -101,10 +83,19 @@ def readout_list(experiment: Experiment) -> QuerySet[Readout]:
 
 def looks_of(experiment: Experiment) -> list[Readout]:
     """The looks: readouts of new data, oldest first; what the chart over time is drawn from."""
+    return list(_looks(experiment).order_by("number"))
+
+
+def look_newest(experiment: Experiment) -> Readout:
+    """The last of them. Raises Readout.DoesNotExist before the first."""
+    return _looks(experiment).latest("number")
+
+
+def _looks(experiment: Experiment) -> QuerySet[Readout]:
     rows = Readout.objects.filter(
         experiment=experiment, comparison=Comparison.ARMS, state=ReadoutState.DONE, same_as=None
     )
-    return list(rows.defer("inputs").order_by("number"))
+    return rows.defer("inputs")
 
 
 def readout_latest(experiment: Experiment) -> Readout | None:
@@ -141,7 +132,8 @@ def readouts_newest(experiments: list[Experiment]) -> dict[str, Readout]:
 
 
 def decision_of(experiment: Experiment) -> Decision | None:
-    return Decision.objects.select_related("readout").filter(experiment=experiment).first()
+    """Without a query where ``experiment`` comes from a selector here."""
+    return getattr(experiment, "decision", None)
 
 
 def exposure_counts(experiment: Experiment) -> dict[str, int]:
@@ -198,19 +190,4 @@ def allowed_commands(experiment: Experiment) -> list[AllowedCommand]:
     if is_managed:
         sentence = f"The {experiment.managed_by.replace(':', ' ')} runs this experiment as a step: act there."
         rules |= {name: (rules[name][0], sentence) for name in ("start", "stop", "extend", "decide")}
-    return [
-        AllowedCommand(name, not reason, reason, action, tuple(role.value for role in who_can(action)))
-        for name, (action, reason) in rules.items()
-    ]
-
-
-def status_counts() -> dict[str, int]:
-    """How many experiments there are in each status that holds traffic."""
-    rows = Experiment.objects.filter(status__in=_ACTIVE).values_list("status").annotate(count=Count("id")).order_by()
-    return dict.fromkeys(sorted(_ACTIVE), 0) | dict(rows)
-
-
-def result_of(experiment: Experiment) -> dict[str, Any]:
-    """What the newest readout says, {} before the first."""
-    latest = readout_latest(experiment)
-    return dict(latest.result) if latest is not None else {}
+    return [command_allowed(name, action, reason) for name, (action, reason) in rules.items()]

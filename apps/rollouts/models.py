@@ -107,23 +107,18 @@ class Rollout(models.Model):
         return f"{self.id} {self.phase}"
 
 
-class Transition(models.Model):
+class Decided(models.Model):
     """One recorded decision: what was known (canonical JSON), what was done, why, and by which code.
 
     ``code_hash`` is the SHA-256 of the deciding modules' source: a stored decision replays byte for byte under it.
     """
 
     id = models.BigAutoField(primary_key=True)
-    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="transitions")
     revision = models.PositiveIntegerField()
     from_phase = models.CharField(max_length=16)
     to_phase = models.CharField(max_length=16)
     action = models.CharField(max_length=16)
     reason = models.TextField()
-    step = models.IntegerField()
-    weight_bp = models.PositiveIntegerField()
-    generation = models.PositiveIntegerField()
-    epoch = models.PositiveBigIntegerField(default=0)
     actor_label = models.CharField(max_length=200)
     state = models.TextField(default="")
     seen = models.TextField(default="")
@@ -132,7 +127,20 @@ class Transition(models.Model):
     at = models.DateTimeField()
 
     class Meta:
+        abstract = True
         ordering = ("id",)
+
+
+class Transition(Decided):
+    """A decision about a rollout."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="transitions")
+    step = models.IntegerField()
+    weight_bp = models.PositiveIntegerField()
+    generation = models.PositiveIntegerField()
+    epoch = models.PositiveBigIntegerField(default=0)
+
+    class Meta(Decided.Meta):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["rollout", "revision"], name="transition_once_per_revision")
         ]
@@ -208,26 +216,13 @@ class SequenceMember(models.Model):
         return f"{self.sequence_id} wave {self.wave + 1}: {self.endpoint_id}"
 
 
-class SequenceTransition(models.Model):
-    """One recorded decision about a sequence, with its evidence as canonical JSON, as for a rollout."""
+class SequenceTransition(Decided):
+    """A decision about a sequence."""
 
-    id = models.BigAutoField(primary_key=True)
     sequence = models.ForeignKey(RolloutSequence, on_delete=models.PROTECT, related_name="transitions")
-    revision = models.PositiveIntegerField()
-    from_phase = models.CharField(max_length=16)
-    to_phase = models.CharField(max_length=16)
-    action = models.CharField(max_length=16)
-    reason = models.TextField()
     wave = models.PositiveIntegerField()
-    actor_label = models.CharField(max_length=200)
-    state = models.TextField(default="")
-    seen = models.TextField(default="")
-    decision = models.TextField(default="")
-    code_hash = models.CharField(max_length=71, default="", blank=True)
-    at = models.DateTimeField()
 
-    class Meta:
-        ordering = ("id",)
+    class Meta(Decided.Meta):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["sequence", "revision"], name="sequence_transition_once_per_revision")
         ]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
-from apps.accounts.domain.roles import who_can
+from apps.accounts.domain.commands import AllowedCommand, command_allowed
 from apps.accounts.services.access import scope_q
 from apps.kernel.actor import Actor
-from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.kernel.verdicts import Finding, Verdict
 from apps.rollouts.domain.commands import refusal_of
@@ -30,21 +26,10 @@ RELATED = (
     "candidate_version__model",
 )
 PLACE = {"team": "endpoint__team", "environment": "endpoint__target__environment"}
-"""Lookups from a rollout to where rights hold."""
+"""Lookups from a rollout, or a member of a sequence, to where rights hold."""
 _ACTIVE = [phase.value for phase in ACTIVE]
 WENT_BACK = frozenset({Phase.ROLLED_BACK, Phase.FAILED, Phase.ABORTED})
 """Ends that need somebody: what was to be delivered is not. A superseded one has its successor."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllowedCommand:
-    """One button: whether it works now, and if not why. ``action`` is the right it needs, ``roles`` who has it."""
-
-    command: str
-    is_allowed: bool
-    reason: str
-    action: str
-    roles: tuple[str, ...]
 
 
 def rollout_get(rollout_id: str, actor: Actor | None = None) -> Rollout:
@@ -82,11 +67,6 @@ def rollout_list(
     if candidate_version_id is not None:
         found = found.filter(candidate_version_id=candidate_version_id)
     return found
-
-
-def rollouts_due(at: datetime | None = None) -> QuerySet[Rollout]:
-    """Active rollouts whose next look is due, oldest first."""
-    return Rollout.objects.filter(phase__in=_ACTIVE, due_at__lte=at or now()).order_by("due_at")
 
 
 def active_of(endpoint_id: str) -> Rollout | None:
@@ -134,7 +114,7 @@ def sequence_list(actor: Actor | None = None) -> QuerySet[RolloutSequence]:
     found = found.prefetch_related(Prefetch("members", members))
     if actor is None:
         return found
-    mine = scope_q(actor, "rollout.read", team="endpoint__team", environment="endpoint__target__environment")
+    mine = scope_q(actor, "rollout.read", **PLACE)
     hidden = SequenceMember.objects.filter(sequence=OuterRef("pk")).exclude(mine) if mine != Q() else None
     return found if hidden is None else found.exclude(Exists(hidden))
 
@@ -201,14 +181,8 @@ def engine_faults(actor: Actor | None = None) -> list[Rollout]:
     return list(rows.order_by("look_failed_at", "pk"))
 
 
-def why_waiting(rollout: Rollout) -> str:
-    """The sentence under the title: what it waits for, or how it ended."""
-    return rollout.reason or ("waits for its first look" if rollout.phase in _ACTIVE else rollout.phase)
-
-
 def _allowed(command: str, reason: str) -> AllowedCommand:
-    action = f"rollout.{command}"
-    return AllowedCommand(command, not reason, reason, action, tuple(role.value for role in who_can(action)))
+    return command_allowed(command, f"rollout.{command}", reason)
 
 
 def _phase_state(rollout: Rollout) -> RolloutState:

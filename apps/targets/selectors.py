@@ -77,11 +77,6 @@ def endpoint_list(
     return found
 
 
-def endpoints_on(target: Target) -> QuerySet[Endpoint]:
-    """The endpoints of one target, by name."""
-    return endpoint_list(target_id=target.pk)
-
-
 def plan_of(endpoint: Endpoint) -> EndpointPlan | None:
     """The desired plan; None before the first."""
     return EndpointPlan.from_json(endpoint.desired) if endpoint.desired else None

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from apps.telemetry.models_intake import InferenceFile, InferencePolicy, IngestSource, PullSource
-from apps.telemetry.models_rollups import RollUp, RollUpMark
+from apps.telemetry.models_rollups import RollUp, RollUpMark, Summed
 
 __all__ = [
     "InferenceFile",
@@ -35,31 +35,8 @@ class RouteKind(StrEnum):
     ASSIGNED = "assigned"
 
 
-class Slot(models.Model):
-    """The sum of every delta reported for one slot. ``indexes``/``counts`` are the histogram's two blobs.
-
-    ``latency_ns`` is the sum of latencies in whole nanoseconds, so that adding in any order gives the same bits.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    endpoint = models.CharField(max_length=80)
-    variant = models.CharField(max_length=63)
-    route = models.CharField(max_length=8)
-    period = models.PositiveIntegerField()
-    slot_at = models.PositiveBigIntegerField()
-    total = models.PositiveBigIntegerField(default=0)
-    good = models.PositiveBigIntegerField(default=0)
-    client_4xx = models.PositiveBigIntegerField(default=0)
-    model_error = models.PositiveBigIntegerField(default=0)
-    timeout = models.PositiveBigIntegerField(default=0)
-    other_5xx = models.PositiveBigIntegerField(default=0)
-    zero = models.PositiveBigIntegerField(default=0)
-    indexes = models.BinaryField(default=b"")
-    counts = models.BinaryField(default=b"")
-    latency_ns = models.PositiveBigIntegerField(default=0)
-    latency_min = models.FloatField(null=True)
-    latency_max = models.FloatField(null=True)
-    updated_at = models.DateTimeField(db_default=Now())
+class Slot(Summed):
+    """The sum of every delta reported for one slot."""
 
     class Meta:
         constraints: ClassVar = [

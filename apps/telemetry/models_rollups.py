@@ -1,4 +1,4 @@
-"""Roll-ups of slots, and how far each endpoint's have come."""
+"""What slots and roll-ups are sums of; roll-ups, and how far each endpoint's have come."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from django.db import models
 from django.db.models.functions import Now
 
 
-class RollUp(models.Model):
-    """The sum of every slot of one window of ``resolution`` seconds; columns as in ``Slot``.
+class Summed(models.Model):
+    """A sum of requests from ``slot_at`` on. ``indexes``/``counts`` are the histogram's two blobs.
 
-    ``late``: how many reports were added after the window was rolled up.
+    ``latency_ns`` is the sum of latencies in whole nanoseconds, so that adding in any order gives the same bits.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -19,7 +19,6 @@ class RollUp(models.Model):
     variant = models.CharField(max_length=63)
     route = models.CharField(max_length=8)
     period = models.PositiveIntegerField()
-    resolution = models.PositiveIntegerField()
     slot_at = models.PositiveBigIntegerField()
     total = models.PositiveBigIntegerField(default=0)
     good = models.PositiveBigIntegerField(default=0)
@@ -33,8 +32,20 @@ class RollUp(models.Model):
     latency_ns = models.PositiveBigIntegerField(default=0)
     latency_min = models.FloatField(null=True)
     latency_max = models.FloatField(null=True)
-    late = models.PositiveIntegerField(default=0)
     updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        abstract = True
+
+
+class RollUp(Summed):
+    """The sum of every slot of one window of ``resolution`` seconds.
+
+    ``late``: how many reports were added after the window was rolled up.
+    """
+
+    resolution = models.PositiveIntegerField()
+    late = models.PositiveIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [

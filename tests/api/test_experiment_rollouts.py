@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from apps.experiments.api.bodies import DesignBody
+from apps.experiments.domain.design import Design
+from apps.rollouts.api.experiment_bodies import TrialDesignBody
 from apps.rollouts.models import Rollout
 from tests.api.conftest import Caller
 from tests.api.world import World
@@ -38,6 +42,16 @@ def changed(**changes: Any) -> dict[str, Any]:
     body = copy.deepcopy(START)
     body["experiment"]["design"] |= changes
     return body
+
+
+def test_a_design_takes_the_same_fields_here_as_for_an_experiment_of_its_own() -> None:
+    """The two doors write it down each for itself: another app's door cannot be imported."""
+    here, there = TrialDesignBody().fields, DesignBody().fields
+    assert list(here) == list(there)
+    assert set(here) == {field.name for field in fields(Design)}
+    for name in ("metrics", "guardrails", "weights_bp"):
+        pairs = [getattr(side[name], "child", side[name]).fields for side in (here, there)]
+        assert list(pairs[0]) == list(pairs[1])
 
 
 def test_a_dry_run_says_units_days_and_the_lines_that_give_them_again(world: World, caller: Caller) -> None:

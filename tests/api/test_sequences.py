@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from apps.kernel.actor import SYSTEM
 from apps.rollouts.models import Rollout, RolloutSequence
 from apps.rollouts.services.sequence_tick import sequence_tick
-from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from tests.api.conftest import Caller
 from tests.api.world import World
 
@@ -22,14 +18,8 @@ START = {
 
 
 @pytest.fixture
-def two(world: World, tmp_path: Path) -> World:
-    target = target_create(actor=SYSTEM, name="there", kind="fake", connection={"world": f"{tmp_path.name}-2"})
-    target_probe(target_id=target.pk)
-    endpoint_create(
-        actor=SYSTEM, name="second", target_id=target.pk, model_id=world.endpoint.model_id,
-        version_id=world.versions["1.0.0"].pk,
-    )  # fmt: skip
-    return world
+def two(world: World) -> World:
+    return world.with_second_endpoint()
 
 
 def test_a_dry_run_stores_nothing_and_its_hash_starts_exactly_that_once(two: World, caller: Caller) -> None:

@@ -32,6 +32,20 @@ class World:
             **{"strategy": "canary", "profile": "fast", **options},
         )
 
+    def with_second_endpoint(self) -> World:
+        """Endpoint ``second`` of the same model, on a target ``there``."""
+        connection = {"world": f"{self.folder.name}-2"}
+        target = target_create(actor=SYSTEM, name="there", kind="fake", connection=connection)
+        target_probe(target_id=target.pk)
+        endpoint_create(
+            actor=SYSTEM,
+            name="second",
+            target_id=target.pk,
+            model_id=self.endpoint.model_id,
+            version_id=self.versions["1.0.0"].pk,
+        )
+        return self
+
 
 def artifact(folder: Path, content: str, extra_column: bool = False) -> Path:
     """A folder as mlflow writes one, as far as registration reads it."""

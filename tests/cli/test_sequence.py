@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from django.db.models import F
 
-from apps.kernel.actor import SYSTEM
 from apps.rollouts.models import RolloutSequence
-from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from cli.exits import Exit
 from cli.sequence import exit_of_sequence
 from tests.api.world import World
@@ -21,14 +18,8 @@ WAVES = ("--wave", "late-arrival", "--wave", "second", "--bake", "person", "--pr
 
 
 @pytest.fixture
-def two(world: World, tmp_path: Path) -> World:
-    target = target_create(actor=SYSTEM, name="there", kind="fake", connection={"world": f"{tmp_path.name}-2"})
-    target_probe(target_id=target.pk)
-    endpoint_create(
-        actor=SYSTEM, name="second", target_id=target.pk, model_id=world.endpoint.model_id,
-        version_id=world.versions["1.0.0"].pk,
-    )  # fmt: skip
-    return world
+def two(world: World) -> World:
+    return world.with_second_endpoint()
 
 
 def test_plan_shows_start_starts_watch_waits_and_abort_ends(two: World, program: Program) -> None:

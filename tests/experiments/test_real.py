@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,13 @@ from apps.experiments.services.lifecycle import experiment_start, experiment_sto
 from apps.experiments.services.outcomes import outcomes_add
 from apps.experiments.services.readouts import readout_compute, readout_request
 from apps.experiments.services.ticks import experiment_tick
-from apps.registry.drivers.artifacts import read_artifact
 from apps.registry.models import ModelVersion
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.observe import endpoint_observe
 from apps.targets.services.reconcile import endpoint_reconcile
 from tests.cast import make_user
 from tests.experiments.lab import design
-from tests.fakes.registry import make_version
+from tests.fakes.saved import saved_version
 from tests.fakes.targets import ALICE
 
 MODEL = Path(__file__).parent.parent / "agent" / "models" / "tiny.py"
@@ -52,19 +50,7 @@ class Served:
 
 
 def _saved(folder: Path, semver: str) -> ModelVersion:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow.pyfunc
-        from mlflow.models import ModelSignature
-        from mlflow.types.schema import ColSpec, DataType, Schema
-
-        signature = ModelSignature(inputs=Schema([ColSpec(DataType["double"], "x")]))
-        mlflow.pyfunc.save_model(folder, python_model=str(MODEL), signature=signature, pip_requirements=["mlflow"])
-    found = read_artifact(folder)
-    version = make_version("tiny", semver, source_uri=found.uri)
-    ModelVersion.objects.filter(pk=version.pk).update(artifact_digest=found.digest)
-    version.refresh_from_db()
-    return version
+    return saved_version("tiny", semver, folder, MODEL)
 
 
 def _until(look: object, what: str, seconds: float = 180.0) -> None:

@@ -27,10 +27,9 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.services import faults
 from apps.rollouts.services.faults import IN_RECORD, POINTS
 from apps.rollouts.services.lifecycle import rollout_start
-from apps.rollouts.services.tick import tick_due
 from tests.cast import make_actor, make_user
+from tests.scenarios.deaths import Killed, tick_or_die
 from tests.scenarios.stage import Manner, Stage, open_stage
-from tests.scenarios.test_crashes import Killed, leases_run_out
 
 pytestmark = pytest.mark.django_db
 
@@ -39,11 +38,6 @@ pytestmark = pytest.mark.django_db
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with open_stage(tmp_path, environment="production") as opened:
         yield opened
-
-
-@pytest.fixture(autouse=True)
-def _no_fault_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "hook", None)
 
 
 @pytest.fixture
@@ -251,10 +245,7 @@ def test_a_worker_killed_while_it_asks_asks_once(
         stage.site.clock.forward(1)
         stage.call()
         armed = stage.reload(rollout).phase == "shifting"
-        try:
-            tick_due(f"worker-{second}")
-        except Killed:
-            leases_run_out()
+        tick_or_die(f"worker-{second}")
         for review in Review.objects.filter(subject_id=rollout.pk, state="open"):
             say(ana, review, Verdict.APPROVE)
         if stage.reload(rollout).phase == "promoted":

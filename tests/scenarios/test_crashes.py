@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connection
 
 from apps.kernel.canonical import canonical_json
 from apps.rollouts.domain.decide import decide
@@ -16,14 +15,10 @@ from apps.rollouts.domain.state import RolloutState, Seen
 from apps.rollouts.services import faults
 from apps.rollouts.services.faults import POINTS
 from apps.rollouts.services.record import code_hash
-from apps.rollouts.services.tick import tick_due
+from tests.scenarios.deaths import killed_at, tick_or_die
 from tests.scenarios.stage import Manner, Stage, open_stage
 
 pytestmark = pytest.mark.django_db
-
-
-class Killed(BaseException):
-    """Not an Exception, as a SIGKILL is none: nothing on the way may catch it."""
 
 
 @pytest.fixture
@@ -32,42 +27,19 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield opened
 
 
-@pytest.fixture(autouse=True)
-def _no_fault_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "hook", None)
-
-
-def leases_run_out() -> None:
-    """What the dead worker's lease does by itself after some seconds."""
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE targets_endpoint SET lease_until = clock_timestamp() - interval '1 second'")
-
-
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("nth", [1, 4])
 def test_a_worker_killed_at_a_boundary_changes_nothing_in_the_outcome(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, point: str, nth: int
 ) -> None:
     """The nth time that a worker passes ``point`` it is killed there; others carry the canary to its end."""
-    passes = 0
-
-    def strike(at: str) -> None:
-        nonlocal passes
-        passes += at == point
-        if at == point and passes == nth:
-            raise Killed
-
-    monkeypatch.setattr(faults, "hook", strike)
+    monkeypatch.setattr(faults, "hook", killed_at(point, nth=nth))
     rollout = stage.start(stage.version("1.1.0"))
     killed = 0
     for second in range(300):
         stage.site.clock.forward(1)
         stage.call()
-        try:
-            tick_due(f"worker-{second}")
-        except Killed:
-            killed += 1
-            leases_run_out()
+        killed += tick_or_die(f"worker-{second}")
         if stage.reload(rollout).phase == "promoted":
             break
     assert killed == 1

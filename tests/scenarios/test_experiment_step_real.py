@@ -6,7 +6,6 @@ import itertools
 import socket
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from scipy import stats
 from agent.testing import RunningAgent, running_agent
 from apps.experiments.models import Decision, Readout
 from apps.experiments.services.readouts import readout_compute
-from apps.registry.drivers.artifacts import read_artifact
 from apps.registry.models import ModelVersion
 from apps.rollouts.domain.strategies import default_guardrails
 from apps.rollouts.models import Rollout
@@ -30,7 +28,7 @@ from apps.targets.models import Endpoint
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.observe import endpoint_observe
 from apps.targets.services.reconcile import endpoint_reconcile
-from tests.fakes.registry import make_version
+from tests.fakes.saved import saved_version
 from tests.fakes.targets import ALICE
 from tests.rollouts.worlds import trial
 from tests.worker.support import eventually, running
@@ -62,19 +60,7 @@ DESIGN = {"metrics": [ERRORS], "primary": "errors", "baseline": 0.2, "effect_rel
 def saved(folder: Path, semver: str, limit: float) -> ModelVersion:
     code = folder.with_suffix(".py")
     code.write_text(FRAIL.replace("LIMIT", str(limit)), encoding="utf-8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow.pyfunc
-        from mlflow.models import ModelSignature
-        from mlflow.types.schema import ColSpec, DataType, Schema
-
-        signature = ModelSignature(inputs=Schema([ColSpec(DataType["double"], "x")]))
-        mlflow.pyfunc.save_model(folder, python_model=str(code), signature=signature, pip_requirements=["mlflow"])
-    found = read_artifact(folder)
-    version = make_version("frail", semver, source_uri=found.uri)
-    ModelVersion.objects.filter(pk=version.pk).update(artifact_digest=found.digest)
-    version.refresh_from_db()
-    return version
+    return saved_version("frail", semver, folder, code)
 
 
 @pytest.fixture

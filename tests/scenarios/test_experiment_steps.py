@@ -33,16 +33,15 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.services import faults
 from apps.rollouts.services.faults import IN_EXPERIMENT
 from apps.rollouts.services.lifecycle import rollout_retry, rollout_start
-from apps.rollouts.services.tick import tick_due
 from apps.targets.selectors import plan_of
 from apps.telemetry.domain.batch import SlotBatch, SlotDelta
 from apps.telemetry.services.slots import slots_add
 from tests.cast import make_actor
 from tests.fakes.targets import ALICE
 from tests.rollouts.worlds import BY_USER, design, trial
+from tests.scenarios.deaths import killed_at, tick_or_die
 from tests.scenarios.stage import Manner, Stage, open_stage
 from tests.scenarios.test_approvals import say
-from tests.scenarios.test_crashes import Killed, leases_run_out
 
 pytestmark = pytest.mark.django_db
 ERRORS_ALONE = default_guardrails(error_limit=0.05)[:1]
@@ -53,11 +52,6 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     with open_stage(tmp_path) as opened:
         opened.manners["v1-0-0"] = Manner(slow_percent=10)
         yield opened
-
-
-@pytest.fixture(autouse=True)
-def _no_fault_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "hook", None)
 
 
 def begin(stage: Stage, step: Step | None = None, manner: Manner | None = None, **options: Any) -> Rollout:
@@ -347,24 +341,12 @@ def test_a_worker_killed_in_the_middle_of_a_step_leaves_both_or_neither(
 ) -> None:
     """The nth transition that touches the experiment (into its step, running, out of it) is killed inside its
     transaction; another worker does it over."""
-    passes = 0
-
-    def strike(at: str) -> None:
-        nonlocal passes
-        passes += at in IN_EXPERIMENT
-        if at in IN_EXPERIMENT and passes == nth:
-            raise Killed
-
-    monkeypatch.setattr(faults, "hook", strike)
+    monkeypatch.setattr(faults, "hook", killed_at(*IN_EXPERIMENT, nth=nth))
     rollout, killed = begin(stage), 0
     for second in range(250):
         stage.site.clock.forward(1)
         stage.call()
-        try:
-            tick_due(f"worker-{second}")
-        except Killed:
-            killed += 1
-            leases_run_out()
+        killed += tick_or_die(f"worker-{second}")
         compute()
         if stage.reload(rollout).phase == "promoted":
             break

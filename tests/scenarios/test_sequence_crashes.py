@@ -14,25 +14,17 @@ from apps.rollouts.selectors import sequence_get
 from apps.rollouts.services import faults, sequence_record
 from apps.rollouts.services.sequence_tick import sequences_due
 from apps.rollouts.services.tick import tick_due
+from tests.scenarios.deaths import Killed, killed_at
 from tests.scenarios.fleet import STEP, Fleet, open_fleet, waves
 
 pytestmark = pytest.mark.django_db
 POINTS = ("after_claim", "after_observe", "after_decide", "after_record", "after_apply")
 
 
-class Killed(BaseException):
-    """Not an Exception, as a SIGKILL is none: nothing on the way may catch it."""
-
-
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with open_fleet(tmp_path, ("alpha", "bravo")) as opened:
         yield opened
-
-
-@pytest.fixture(autouse=True)
-def _no_fault_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "hook", None)
 
 
 def carry(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, strike: Any) -> tuple[str, list[str], int]:
@@ -75,15 +67,7 @@ def check(fleet: Fleet, ended: tuple[str, list[str], int]) -> None:
 def test_a_worker_killed_at_a_boundary_changes_nothing_in_the_outcome(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, point: str, nth: int
 ) -> None:
-    passes = 0
-
-    def strike(at: str) -> None:
-        nonlocal passes
-        passes += at == point
-        if at == point and passes == nth:
-            raise Killed
-
-    check(fleet, carry(fleet, monkeypatch, strike))
+    check(fleet, carry(fleet, monkeypatch, killed_at(point, nth=nth)))
 
 
 @pytest.mark.parametrize("nth", range(1, len(EXPECTED) + 1))

@@ -19,6 +19,7 @@ from apps.rollouts.models import Rollout, RolloutSequence
 from apps.rollouts.selectors import sequence_get
 from apps.rollouts.services.lifecycle import rollout_command
 from apps.rollouts.services.sequence_record import sequence_code_hash
+from apps.targets.services.connect import endpoint_remove
 from apps.targets.services.freeze import freeze_create
 from tests.fakes.targets import ALICE
 from tests.scenarios.fleet import NEW, OLD, PATIENT, QUICK, Fleet, open_fleet, waves
@@ -167,6 +168,17 @@ def test_aborting_brings_back_what_is_under_way_and_leaves_what_is_through(fleet
     assert sequence_get(sequence.pk).phase == "aborted"
     assert fleet.phases(sequence) == {"alpha": "promoted", "bravo": "aborted", "charlie": "aborted"}
     assert fleet.serves() == {"alpha": NEW, "bravo": OLD, "charlie": OLD}
+
+
+def test_a_sequence_of_which_an_endpoint_is_gone_stops_and_can_be_aborted(fleet: Fleet) -> None:
+    sequence = fleet.start(fleet.version(), *waves("alpha", "bravo"))
+    endpoint_remove(actor=ALICE, endpoint_id="bravo", reason="moved away")
+    fleet.run(400, sequence, until="stopped")
+    assert "the endpoint was removed" in sequence_get(sequence.pk).reason
+    fleet.command(sequence, "abort")
+    fleet.run(60, sequence)
+    assert sequence_get(sequence.pk).phase == "aborted"
+    assert fleet.phases(sequence) == {"alpha": "promoted", "bravo": ""}
 
 
 def test_aborting_as_a_whole_brings_back_what_is_through_too(fleet: Fleet) -> None:

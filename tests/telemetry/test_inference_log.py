@@ -40,7 +40,7 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _clock() -> Iterator[None]:
-    """Each test begins at NOW, however long ago this module was imported: samples of five minutes are due for a file."""
+    """Each test begins at NOW, however long ago this module was imported: samples of five minutes are due to a file."""
     with time_machine.travel(NOW, tick=True):
         yield
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from apps.accounts.domain.roles import Environment, Role
 from apps.accounts.models import ApiToken, CiTrust, Membership, Team, User
 from apps.accounts.services.trusts import PROVIDERS, trust_claims
-from apps.kernel.rest import PageQuery, StrictChar, StrictDateTime, StrictSerializer, iso
+from apps.kernel.rest import StrictChar, StrictDateTime, StrictSerializer, iso
 
 ROLES = [role.value for role in Role]
 PLACES = [place.value for place in Environment]
@@ -144,10 +144,6 @@ class TrustBody(StrictSerializer):
     environments = serializers.ListField(
         child=serializers.ChoiceField(choices=PLACES), default=list, max_length=len(PLACES)
     )
-
-
-class TokensQuery(PageQuery):
-    pass
 
 
 def token_show(token: ApiToken) -> dict[str, Any]:

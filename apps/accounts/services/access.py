@@ -17,7 +17,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q
 
-from apps.accounts.domain.roles import ALL_ACTIONS, Role, read_action_of, who_can
+from apps.accounts.domain.roles import ALL_ACTIONS, Role, look_only, read_action_of, who_can
 from apps.accounts.domain.scopes import Scope, actions_in, grants_of, narrowed
 from apps.accounts.models import ApiToken, Membership, Team, User, UserKind
 from apps.accounts.selectors import people_with, team_default, team_get
@@ -131,6 +131,18 @@ def access_require(actor: Actor, action: str, team: str | None = None, environme
     if is_scoped and not (action != read and access_allows(actor, read, team, environment)):
         raise NotFound("not_found", "There is nothing here, or you may not see it.")
     raise _forbidden(actor, action, team, environment)
+
+
+def access_refusal(actor: Actor, action: str, team: str | None = None, environment: str | None = None) -> str:
+    """Why ``actor`` may not do ``action`` here, as the sentence beside a button, with who can; empty when they may."""
+    try:
+        access_require(actor, action, team, environment)
+    except Forbidden as refused:
+        where = f" in {environment}" if environment not in {None, ANY} else ""
+        return look_only(refused.extra["roles"], where, refused.extra["people"])
+    except NotFound as hidden:
+        return hidden.detail
+    return ""
 
 
 def visible_teams(actor: Actor, action: str) -> frozenset[str] | Every:

@@ -12,19 +12,19 @@ from apps.accounts.domain.roles import Environment
 from apps.accounts.services.access import team_for
 from apps.alerts.domain.addresses import FORMS, Address, address_of
 from apps.alerts.domain.incidents import Severity
+from apps.alerts.domain.names import name_check
 from apps.alerts.domain.states import ChannelKind, ChannelState
 from apps.alerts.drivers.chat import plugin_of
 from apps.alerts.models import Channel, Route
-from apps.alerts.selectors import ROUTE, channel_list, route_list
+from apps.alerts.selectors import ROUTE, channel_get, route_get
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.errors import Conflict, InvalidInput
 from apps.kernel.outbound import is_allow_listed
 from apps.kernel.telling import new_secret
 from apps.kernel.vault import Place, open_sealed, seal
 
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 _SOURCE: Final = re.compile(r"[a-z0-9_-]{0,40}")
 _THROUGH_APPRISE: Final = frozenset({ChannelKind.SLACK, ChannelKind.TEAMS, ChannelKind.EMAIL})
 
@@ -36,7 +36,7 @@ def channel_create(
 
     The first channel of a team is its default. Raises InvalidInput, NotFound, Forbidden, Conflict.
     """
-    _check_name(name)
+    name_check(name)
     checked = _checked(kind, address)
     owner = team_for(actor, ROUTE, team)
     row = Channel(
@@ -61,14 +61,14 @@ def channel_update(*, actor: Actor, channel_id: str, **changes: Any) -> Channel:
     """Change ``name``, ``address`` (of the same kind), ``state`` (active, paused) or make it the default
     (``is_default`` True). Raises InvalidInput, NotFound, Conflict."""
     if "name" in changes:
-        _check_name(changes["name"])
+        name_check(changes["name"])
     if changes.get("state", ChannelState.ACTIVE) not in set(ChannelState):
         raise InvalidInput.at("/state", "bad_state", "Say active or paused.")
     if changes.get("is_default") is False:
         raise InvalidInput.at("/is_default", "default_needed", "Make another channel the default instead.")
     try:
         with transaction.atomic():
-            row = _locked(actor, channel_id)
+            row = channel_get(actor, channel_id, is_locked=True)
             _change(row, changes)
             row.revision += 1
             row.save()
@@ -81,7 +81,7 @@ def channel_update(*, actor: Actor, channel_id: str, **changes: Any) -> Channel:
 def channel_delete(*, actor: Actor, channel_id: str) -> None:
     """With its messages; routes that led only here go too. The default goes last: Conflict while others are left."""
     with transaction.atomic():
-        row = _locked(actor, channel_id)
+        row = channel_get(actor, channel_id, is_locked=True)
         if row.is_default and Channel.objects.filter(team=row.team).exclude(pk=row.pk).exists():
             raise Conflict(
                 "channel_is_default", "Make another channel the default first: what no route names goes there."
@@ -131,9 +131,7 @@ def route_create(
 def route_delete(*, actor: Actor, route_id: str) -> None:
     """Raises NotFound."""
     with transaction.atomic():
-        row = route_list(actor).select_for_update(of=("self",)).filter(pk=route_id).first()
-        if row is None:
-            raise NotFound("route_unknown", "There is no such route, or you may not see it.")
+        row = route_get(actor, route_id, is_locked=True)
         _record_route(actor, "route.deleted", row, [channel.name for channel in row.channels.all()])
         row.delete()
 
@@ -165,18 +163,6 @@ def _checked(kind: str, text: str) -> Address:
     if found.kind in _THROUGH_APPRISE and plugin_of(found.kind, found.url) is None:
         example = FORMS[found.kind].example
         raise InvalidInput.at("/address", "bad_address", f"The address is not understood; it looks like {example}.")
-    return found
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidInput.at("/name", "bad_name", "A name has 1 to 80 characters on one line.")
-
-
-def _locked(actor: Actor, channel_id: str) -> Channel:
-    found = channel_list(actor).select_for_update(of=("self",)).filter(pk=channel_id).first()
-    if found is None:
-        raise NotFound("channel_unknown", "There is no such channel, or you may not see it.")
     return found
 
 

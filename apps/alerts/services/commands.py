@@ -14,12 +14,12 @@ from django.db import transaction
 from apps.accounts.services.access import access_require
 from apps.alerts.domain.incidents import ChangeKind, IncidentState, Severity
 from apps.alerts.models import Incident
-from apps.alerts.selectors import incident_list
+from apps.alerts.selectors import incident_get
 from apps.alerts.services.changes import change_record, change_write
 from apps.alerts.services.timing import remind_every
 from apps.kernel.actor import ANY, SYSTEM, Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.errors import Conflict, InvalidInput
 
 LONGEST_SILENCE: Final = timedelta(days=30)
 REASON_LENGTH: Final = 2000
@@ -101,9 +101,7 @@ def _is_reminded(row: Incident) -> bool:
 
 def _locked(actor: Actor, action: str, incident_id: str) -> Incident:
     """Raises NotFound for what one may not see, Forbidden naming who can."""
-    row = incident_list(actor).select_for_update(of=("self",)).filter(pk=incident_id).first()
-    if row is None:
-        raise NotFound("alert_unknown", "There is no such alert, or you may not see it.")
+    row = incident_get(actor, incident_id, is_locked=True)
     access_require(actor, action, row.team_id or ANY, row.environment or None)
     return row
 

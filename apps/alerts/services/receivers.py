@@ -16,18 +16,18 @@ from apps.accounts.selectors import team_default, team_list
 from apps.accounts.services.access import access_require, team_for
 from apps.alerts.domain.alertmanager import LABELS, PAGES, Item, Malformed, item_of, items_of, page_values_of
 from apps.alerts.domain.incidents import Observation
+from apps.alerts.domain.names import name_check
 from apps.alerts.models import Receiver
-from apps.alerts.selectors import ROUTE, receiver_list
+from apps.alerts.selectors import ROUTE, receiver_get
 from apps.alerts.services.incidents import incidents_observe
 from apps.alerts.services.places import place_of
 from apps.audit.services.record import event_record
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.errors import Conflict, InvalidInput
 
 SOURCE: Final = "alertmanager"
 PREFIX: Final = "plr_"
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -42,8 +42,7 @@ def receiver_create(
 ) -> tuple[Receiver, str]:
     """The receiver and its token, which is nowhere else. ``is_house_wide``: a label says whose each alert is; for this
     one needs the right everywhere. Raises InvalidInput, NotFound, Forbidden, Conflict."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput.at("/name", "bad_name", "A name has 1 to 80 characters on one line.")
+    name_check(name)
     owner = None
     if is_house_wide:
         access_require(actor, ROUTE, ANY, ANY)
@@ -67,7 +66,7 @@ def receiver_rotate(*, actor: Actor, receiver_id: str) -> tuple[Receiver, str]:
     """A new token; the old one opens nothing from now on. Raises NotFound."""
     token = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
-        row = _locked(actor, receiver_id)
+        row = receiver_get(actor, receiver_id, is_locked=True)
         row.token_hash = _hash(token)
         row.save(update_fields=["token_hash"])
         _record(actor, "receiver.rotated", row)
@@ -77,7 +76,7 @@ def receiver_rotate(*, actor: Actor, receiver_id: str) -> tuple[Receiver, str]:
 def receiver_delete(*, actor: Actor, receiver_id: str) -> None:
     """Its alerts stay as they are until a person resolves them. Raises NotFound."""
     with transaction.atomic():
-        row = _locked(actor, receiver_id)
+        row = receiver_get(actor, receiver_id, is_locked=True)
         _record(actor, "receiver.deleted", row)
         row.delete()
 
@@ -150,13 +149,6 @@ def _labels(given: Mapping[str, str]) -> dict[str, str]:
 def _hash(token: str) -> str:
     """The token is random and long: no salt, no slow hash needed."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-def _locked(actor: Actor, receiver_id: str) -> Receiver:
-    found = receiver_list(actor).select_for_update(of=("self",)).filter(pk=receiver_id).first()
-    if found is None:
-        raise NotFound("receiver_unknown", "There is no such receiver, or you may not see it.")
-    return found
 
 
 def _record(actor: Actor, verb: str, row: Receiver) -> None:

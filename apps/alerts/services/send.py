@@ -14,6 +14,7 @@ from apps.alerts.domain.states import DeliveryState, SubscriptionState
 from apps.alerts.models import Delivery, Subscription, message_id
 from apps.alerts.selectors import subscription_get
 from apps.alerts.services.subscriptions import secrets_of
+from apps.alerts.services.timing import settled_prune
 from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.clock import now
@@ -26,7 +27,6 @@ MAX_ATTEMPTS = 20
 DISABLE_AFTER = timedelta(days=5)
 CLAIM = timedelta(seconds=60)
 MOST_AT_ONCE = 1000
-KEPT = {DeliveryState.DELIVERED: timedelta(days=30), DeliveryState.GIVEN_UP: timedelta(days=90)}
 
 
 def delivery_send(delivery_id: str) -> DeliveryState | None:
@@ -61,9 +61,10 @@ def delivery_redeliver(*, actor: Actor, subscription: Subscription, delivery_id:
             raise NotFound("delivery_unknown", "There is no such message.")
         if found.state == DeliveryState.WAITING:
             raise Conflict("delivery_waits", "This message waits for its next attempt already.")
-        for name, value in _anew().items():
+        anew = _anew()
+        for name, value in anew.items():
             setattr(found, name, value)
-        found.save(update_fields=list(_anew()))
+        found.save(update_fields=list(anew))
         enqueue_task("alerts.send", delivery_id=found.pk)
         event_record(
             actor=actor, verb="subscription.redelivered", subject_kind="webhook", subject_id=subscription.pk,
@@ -115,10 +116,7 @@ def delivery_test(*, actor: Actor, subscription_id: str) -> Delivery:
 
 def deliveries_prune() -> int:
     """Forget messages that were settled long ago; how many."""
-    moment, gone = now(), 0
-    for state, age in KEPT.items():
-        gone += Delivery.objects.filter(state=state, settled_at__lt=moment - age).delete()[0]
-    return gone
+    return settled_prune(Delivery.objects.all())
 
 
 def _anew() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from apps.alerts.models import Channel, Notice, notice_id
 from apps.alerts.selectors import channel_get
 from apps.alerts.services.channels import address_open, secret_open
 from apps.alerts.services.notices import whole
+from apps.alerts.services.timing import settled_prune
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
@@ -27,7 +28,6 @@ GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_PAUSE_SECONDS: Final = 15 * 60
 CLAIM: Final = timedelta(seconds=90)
 AFTER_ITS_ELDER: Final = timedelta(seconds=5)
-KEPT: Final = {DeliveryState.DELIVERED: timedelta(days=30), DeliveryState.GIVEN_UP: timedelta(days=90)}
 
 
 def notice_send(notice: str) -> DeliveryState | None:
@@ -99,10 +99,7 @@ def channel_test(*, actor: Actor, channel_id: str) -> Notice:
 
 def notices_prune() -> int:
     """Forget messages that were settled long ago; how many."""
-    moment = now()
-    return sum(
-        Notice.objects.filter(state=state, settled_at__lt=moment - age).delete()[0] for state, age in KEPT.items()
-    )
+    return settled_prune(Notice.objects.all())
 
 
 def _has_elder(found: Notice) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,18 +12,18 @@ from django.db import IntegrityError, transaction
 from apps.accounts.domain.roles import Environment
 from apps.accounts.services.access import team_for
 from apps.alerts.domain.events import ASKABLE
+from apps.alerts.domain.names import name_check
 from apps.alerts.domain.states import SubscriptionState
 from apps.alerts.models import Subscription
-from apps.alerts.selectors import ACTION, subscription_list
+from apps.alerts.selectors import ACTION, subscription_get
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
-from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.errors import Conflict, InvalidInput
 from apps.kernel.telling import new_secret
 from apps.kernel.vault import Place, open_sealed, seal
 
 OVERLAP = timedelta(hours=24)
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 
 
 def subscription_create(
@@ -57,7 +56,7 @@ def subscription_update(*, actor: Actor, subscription_id: str, **changes: Any) -
     _check(changes)
     try:
         with transaction.atomic():
-            row = _locked(actor, subscription_id)
+            row = subscription_get(actor, subscription_id, is_locked=True)
             before = {name: getattr(row, name) for name in changes}
             for name, value in changes.items():
                 setattr(row, name, sorted(set(value)) if isinstance(value, list | tuple) else value)
@@ -76,7 +75,7 @@ def subscription_rotate(*, actor: Actor, subscription_id: str) -> tuple[Subscrip
     """A new secret; for 24 hours messages carry the signatures of both, so that a receiver can change over."""
     secret = new_secret()
     with transaction.atomic():
-        row = _locked(actor, subscription_id)
+        row = subscription_get(actor, subscription_id, is_locked=True)
         old = open_sealed(row.secret, _place(row, "secret"))
         row.previous_secret = seal(old, _place(row, "previous_secret"))
         row.previous_until = now() + OVERLAP
@@ -90,7 +89,7 @@ def subscription_rotate(*, actor: Actor, subscription_id: str) -> tuple[Subscrip
 def subscription_delete(*, actor: Actor, subscription_id: str) -> None:
     """With its messages; what was told stays in the audit log of its causes."""
     with transaction.atomic():
-        row = _locked(actor, subscription_id)
+        row = subscription_get(actor, subscription_id, is_locked=True)
         _record(actor, "subscription.deleted", row)
         row.delete()
 
@@ -104,8 +103,8 @@ def secrets_of(row: Subscription) -> list[str]:
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    if "name" in given and not _NAME.fullmatch(given["name"]):
-        raise InvalidInput.at("/name", "bad_name", "A name has 1 to 80 characters on one line.")
+    if "name" in given:
+        name_check(given["name"])
     if "url" in given:
         _check_url(given["url"])
     if "events" in given:
@@ -131,13 +130,6 @@ def _check_url(url: str) -> None:
     if not host or parts.scheme not in {"http", "https"} or len(url) > 2000 or parts.username or not is_plain:
         detail = "The address is https://host/…, without a user name, at most 2000 characters."
         raise InvalidInput.at("/url", "bad_url", detail)
-
-
-def _locked(actor: Actor, subscription_id: str) -> Subscription:
-    found = subscription_list(actor).select_for_update(of=("self",)).filter(pk=subscription_id).first()
-    if found is None:
-        raise NotFound("webhook_unknown", "There is no such webhook, or you may not see it.")
-    return found
 
 
 def _place(row: Subscription, field: str) -> Place:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final
 
 from django.urls import NoReverseMatch, reverse
 
-from apps.accounts.domain.roles import look_only
-from apps.accounts.services.access import access_require
+from apps.accounts.services.access import access_refusal
 from apps.alerts.domain.incidents import ChangeKind, IncidentState, Severity
 from apps.alerts.domain.messages import EXHAUSTION, numbers, time_left
 from apps.alerts.domain.states import DeliveryState
 from apps.alerts.models import Incident, IncidentChange, Notice
 from apps.kernel.actor import ANY, Actor
+from apps.kernel.buttons import Button
 from apps.kernel.clock import now
-from apps.kernel.errors import Forbidden, NotFound
 
 CHANGES: Final = {
     ChangeKind.OPENED: "began", ChangeKind.REOPENED: "came back", ChangeKind.WORSENED: "got worse",
@@ -30,18 +29,6 @@ _NOTICES: Final = {
     DeliveryState.DELIVERED: ("ok", "delivered"),
     DeliveryState.GIVEN_UP: ("bad", "given up"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Button:
-    """``form``: what its panel asks for (``reason``, ``silence``); ``ask`` says what follows from pressing it."""
-
-    command: str
-    word: str
-    look: str
-    form: str
-    ask: str
-    why_not: str
 
 
 def row_of(row: Incident) -> dict[str, Any]:
@@ -110,24 +97,11 @@ def buttons_of(actor: Actor, row: Incident) -> list[Button]:
             "acknowledge", "Acknowledge", "primary" if row.state == IncidentState.FIRING else "", "", ask,
             "" if row.state == IncidentState.FIRING else f"{row.acknowledged_by} looks after it already.",
         ),
-        Button("silence", "Silence", "", "silence", _SILENCE, ""),
-        Button("resolve", "Resolve", "", "reason", _RESOLVE, ""),
+        Button("silence", "Silence", "", "silence", _SILENCE),
+        Button("resolve", "Resolve", "", "reason", _RESOLVE),
     ]  # fmt: skip
-    return [
-        Button(one.command, one.word, one.look, one.form, one.ask, _why_not(actor, row, one.command) or one.why_not)
-        for one in found
-    ]
-
-
-def _why_not(actor: Actor, row: Incident, command: str) -> str:
-    try:
-        access_require(actor, f"alert.{command}", row.team_id or ANY, row.environment or None)
-    except Forbidden as refused:
-        where = f" in {row.environment}" if row.environment else ""
-        return look_only(refused.extra["roles"], where, refused.extra["people"])
-    except NotFound as hidden:
-        return hidden.detail
-    return ""
+    place = row.team_id or ANY, row.environment or None
+    return [replace(one, why_not=access_refusal(actor, f"alert.{one.command}", *place) or one.why_not) for one in found]
 
 
 def _subject_url(row: Incident) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.accounts.domain.commands import AllowedCommand
 from apps.experiments.api.bodies import STATUSES, DesignBody
 from apps.experiments.domain.sizing import curve, sizing_json
 from apps.experiments.domain.words import ReadoutState
 from apps.experiments.models import Decision, Experiment, Period, Readout, Study
-from apps.experiments.selectors import AllowedCommand
+from apps.experiments.selectors import decision_of
 from apps.experiments.services.assign import Assigned
 from apps.experiments.services.designs import Planned
 from apps.experiments.services.exposures import Taken
@@ -164,6 +165,7 @@ class AssignedSchema(serializers.Serializer[Any]):
 
 
 def experiment_show(experiment: Experiment) -> dict[str, Any]:
+    decision = decision_of(experiment)
     return {
         "object": "experiment",
         "id": experiment.pk,
@@ -185,7 +187,7 @@ def experiment_show(experiment: Experiment) -> dict[str, Any]:
         "created_at": iso(experiment.created_at),
         "started_at": iso(experiment.started_at),
         "ended_at": iso(experiment.ended_at),
-        "decision": experiment.decision.kind if hasattr(experiment, "decision") else None,
+        "decision": decision.kind if decision else None,
     }
 
 

@@ -16,13 +16,13 @@ from apps.experiments.domain.sums import UNITS, CellRow, histogram_json
 from apps.experiments.domain.words import MetricKind, Source
 from apps.experiments.models import Cell, Change, Experiment, Exposure
 from apps.experiments.selectors import design_of
+from apps.experiments.services.locks import Work, work_lock
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.kernel.stats.moments import Moments
 
 HOURS_AT_ONCE = 24
 VALUES_KEPT = 50
 OTHER = "(other)"
-_LOCK = 23
 
 # One row per unit: its cohort, and per event how many outcomes came in its window and their sum. Outcomes before the
 # exposure cannot be its effect.
@@ -55,8 +55,7 @@ def cells_refresh(experiment: Experiment) -> int:
 
 def _refresh_some(experiment: Experiment) -> int:
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [experiment.pk, _LOCK])
+        work_lock(experiment, Work.CELLS)
         first = Change.objects.filter(experiment=experiment).order_by("hour").values_list("hour", flat=True)
         hours = list(first.distinct()[:HOURS_AT_ONCE])
         if not hours:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import transaction
 
 from apps.experiments.domain.words import COLLECTING, ReadoutState, Status
@@ -11,7 +9,7 @@ from apps.experiments.models import Decision, Experiment, Readout
 from apps.experiments.selectors import design_of, experiment_get, readout_latest
 from apps.experiments.services.lifecycle import experiment_end
 from apps.experiments.services.managed import managed_refuse
-from apps.experiments.services.record import where
+from apps.experiments.services.record import decision_write, where
 from apps.experiments.services.scope import experiment_require
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.errors import Conflict, InvalidInput
@@ -71,19 +69,8 @@ def decision_follow(experiment: Experiment, look: Readout) -> None:
 
 
 def _store(actor: Actor, experiment: Experiment, readout: Readout, kind: DecisionKind, reason: str) -> None:
-    said: dict[str, Any] = readout.result["decision"]
-    Decision.objects.create(
-        experiment=experiment,
-        readout_id=readout.same_as_id or readout.pk,
-        kind=kind.value,
-        said=readout.kind,
-        reasons=said["reasons"],
-        inputs_hash=said["inputs_hash"],
-        reason=reason,
-        is_override=readout.kind != kind.value,
-        decided_by=actor.label,
-    )
-    note = f"{words(kind.value)}: {reason or '; '.join(said['reasons'])}"
+    row = decision_write(experiment, readout, kind, reason=reason, decided_by=actor.label)
+    note = f"{words(kind.value)}: {reason or '; '.join(row.reasons)}"
     experiment_end(experiment, Status.DECIDED, actor=actor, verb="experiment.decided", note=note)
 
 

@@ -17,13 +17,14 @@ from apps.experiments.models import Experiment
 from apps.experiments.selectors import design_of, experiment_get
 from apps.experiments.services.pace import Pace, pace_of
 from apps.experiments.services.record import experiment_change, experiment_tell, moved, status_move, where
-from apps.experiments.services.scope import endpoint_require, experiment_require
+from apps.experiments.services.scope import experiment_require
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput
 from apps.kernel.stats.planning.pace import DaysLeft
 from apps.registry.selectors import drop_in_problems, version_get
 from apps.targets.domain.driver import Support
 from apps.targets.selectors import capabilities_of
+from apps.targets.services.scope import endpoint_require
 
 if TYPE_CHECKING:
     from apps.registry.models import ModelVersion

@@ -38,7 +38,7 @@ def readout_json(readout: Readout) -> dict[str, Any]:
         "design": experiment.design,
         "design_hash": experiment.design_hash,
         "readout": {"id": readout.pk, "number": readout.number, "inputs_hash": readout.inputs_hash},
-        "inputs": readout.inputs or (readout.same_as.inputs if readout.same_as else {}),
+        "inputs": _inputs(readout),
         "result": readout.result,
     }
 

@@ -20,7 +20,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task
-from apps.kernel.vault import Place, open_sealed, seal, sealed_field
+from apps.kernel.vault import Place, seal, sealed_field
 from apps.registry.services.verify import artifact_check
 from apps.targets.selectors import freeze_active
 from apps.targets.services.traffic import traffic_take
@@ -93,11 +93,6 @@ def _begin(experiment: Experiment, actor: Actor, reason: str) -> None:
         due_at=at,
     )
     enqueue_task("experiments.tick", experiment_id=experiment.pk)
-
-
-def secret_of(experiment: Experiment) -> str:
-    """What its arms' values are signed with. Raises VaultFault."""
-    return open_sealed(experiment.secret, Place(_TABLE, experiment.pk, "secret"))
 
 
 def experiment_stop(*, actor: Actor, experiment_id: str, reason: str) -> Experiment:

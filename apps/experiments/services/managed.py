@@ -15,10 +15,10 @@ from apps.experiments.domain.arm_header import arm_value
 from apps.experiments.domain.design import Design
 from apps.experiments.domain.sizing import sizing
 from apps.experiments.domain.words import ACTIVE, ARMS, COLLECTING, Status
-from apps.experiments.models import Decision, Experiment, Period, Readout
+from apps.experiments.models import Experiment, Period, Readout
 from apps.experiments.selectors import RELATED
-from apps.experiments.services.record import experiment_tell, status_move
-from apps.kernel.actor import SYSTEM, Actor
+from apps.experiments.services.record import decision_write, experiment_open, experiment_tell, status_move
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
 from apps.kernel.stats.decision import DecisionKind
@@ -101,18 +101,7 @@ def managed_run(experiment: Experiment, *, route_period: int, at: datetime) -> N
     """Both arms were seen to take traffic: the first period begins. One that runs already stays as it is."""
     if experiment.status != Status.STARTING:
         return
-    Period.objects.create(
-        experiment=experiment,
-        number=1,
-        route_period=route_period,
-        weights_bp=dict(experiment.design["weights_bp"]),
-        coverage_bp=experiment.coverage_bp,
-        started_at=at,
-    )
-    status_move(
-        experiment, Status.RUNNING, actor=SYSTEM, verb="experiment.running", note="both arms take traffic",
-        started_at=at, look_due_at=None,
-    )  # fmt: skip
+    experiment_open(experiment, route_period=route_period, at=at, look_due_at=None)
 
 
 def managed_end(
@@ -122,28 +111,15 @@ def managed_end(
     stays as it is. Raises Conflict."""
     if experiment.status not in ACTIVE:
         return
-    at = now()
+    at, note = now(), reason[:NOTE_MAX]
     Period.objects.filter(experiment=experiment, ended_at=None).update(ended_at=at)
     changes: dict[str, Any] = {"ended_at": at, "look_due_at": None}
     if kind is None or experiment.status not in COLLECTING:
-        status_move(
-            experiment, Status.STOPPED, actor=actor, verb="experiment.stopped", note=reason[:NOTE_MAX], **changes
-        )
+        status_move(experiment, Status.STOPPED, actor=actor, verb="experiment.stopped", note=note, **changes)
         return
     readout = Readout.objects.get(pk=readout_id, experiment=experiment)
-    said: dict[str, Any] = readout.result["decision"]
-    Decision.objects.create(
-        experiment=experiment,
-        readout_id=readout.same_as_id or readout.pk,
-        kind=kind.value,
-        said=readout.kind,
-        reasons=said["reasons"],
-        inputs_hash=said["inputs_hash"],
-        reason=reason[:NOTE_MAX],
-        is_override=readout.kind != kind.value,
-        decided_by=experiment.managed_by.replace(":", " "),
-    )
-    status_move(experiment, Status.DECIDED, actor=actor, verb="experiment.decided", note=reason[:NOTE_MAX], **changes)
+    decision_write(experiment, readout, kind, reason=note, decided_by=experiment.managed_by.replace(":", " "))
+    status_move(experiment, Status.DECIDED, actor=actor, verb="experiment.decided", note=note, **changes)
 
 
 def managed_refuse(experiment: Experiment, what: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from apps.experiments.domain.design import Design, Metric
 from apps.experiments.domain.events import SECONDS_PER_HOUR, hour_of
@@ -15,6 +15,7 @@ from apps.experiments.domain.words import ARMS, Source, Unit
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import design_of, periods_of
 from apps.experiments.services.cells import cells_replace
+from apps.experiments.services.locks import Work, work_lock
 from apps.experiments.services.traffic import variants_of
 from apps.kernel.clock import now
 from apps.telemetry.domain.window import Window, WindowRequest
@@ -22,7 +23,6 @@ from apps.telemetry.selectors import windows
 
 LATE = timedelta(hours=50)
 """Slots are taken up to 48 hours late; an hour older than that never changes again."""
-_LOCK = 29
 
 
 def measured_refresh(experiment: Experiment, *, everything: bool = False) -> int:
@@ -40,8 +40,7 @@ def measured_refresh(experiment: Experiment, *, everything: bool = False) -> int
     rows = list(_rows(experiment, design, metrics, hours))
     keys = [metric.key for metric in metrics] + ([UNITS] if design.unit is Unit.REQUEST else [])
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [experiment.pk, _LOCK])
+        work_lock(experiment, Work.MEASURED)
         cells_replace(experiment, keys, hours, rows)
     return len(hours)
 

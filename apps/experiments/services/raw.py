@@ -37,7 +37,6 @@ RAW_DAYS = 30
 BATCH = 20_000
 AT_ONCE = 5
 TOLERANCE = 1e-9
-_LOCK = 37
 _Place = tuple[str, str, int, int, int]
 
 
@@ -153,6 +152,5 @@ def _delete(model: type[Exposure | Outcome], experiment: Experiment) -> int:
 
 def _lock(experiment: Experiment) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [experiment.pk, _LOCK])
         # No key: readouts, which point here, may still be asked for
         cursor.execute("SELECT 1 FROM experiments_experiment WHERE id = %s FOR NO KEY UPDATE", [experiment.pk])

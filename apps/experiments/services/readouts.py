@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from apps.audit.services.record import event_record
@@ -17,6 +18,7 @@ from apps.experiments.selectors import (
     RELATED,
     design_of,
     exposure_counts,
+    look_newest,
     looks_of,
     periods_of,
     readout_get,
@@ -24,6 +26,7 @@ from apps.experiments.selectors import (
 )
 from apps.experiments.services.cells import cells_read, cells_refresh
 from apps.experiments.services.decide import decision_follow
+from apps.experiments.services.locks import Work, work_lock
 from apps.experiments.services.measured import measured_refresh
 from apps.experiments.services.record import experiment_tell, status_move, where
 from apps.experiments.services.samples import samples_of
@@ -35,7 +38,6 @@ from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.kernel.stats.decision import DecisionKind
 
 log = structlog.get_logger(__name__)
-_LOCK = 31
 
 
 def readout_request(*, actor: Actor, experiment_id: str) -> Readout:
@@ -98,18 +100,15 @@ def sums_refresh() -> int:
     return done
 
 
-def inputs_of(experiment: Experiment, at: datetime) -> Inputs:
-    """Everything a look at ``at`` is made from; reads only."""
+def inputs_of(experiment: Experiment, before: Sequence[Readout], at: datetime) -> Inputs:
+    """Everything a look at ``at``, after those ``before``, is made from; reads only."""
     counts = exposure_counts(experiment)
     design = design_of(experiment)
     periods = tuple(
         PeriodShare(period.number, (period.weights_bp[ARMS[0]], period.weights_bp[ARMS[1]]))
         for period in periods_of(experiment)
     )
-    looks = tuple(
-        PastLook(look.information, int(look.result.get("look", {}).get("crossed") or 0))
-        for look in looks_of(experiment)
-    )
+    looks = tuple(PastLook(look.information, int(look.result.get("look", {}).get("crossed") or 0)) for look in before)
     return Inputs(
         design=design,
         periods=periods,
@@ -130,12 +129,10 @@ def inputs_of(experiment: Experiment, at: datetime) -> Inputs:
 def _look(readout: Readout, experiment: Experiment) -> None:
     """Looks of one experiment are made one after the other: each depends on the ones before."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [experiment.pk, _LOCK])
-        at = now()
-        inputs = inputs_of(experiment, at)
+        work_lock(experiment, Work.LOOK)
+        at, before = now(), looks_of(experiment)
+        inputs = inputs_of(experiment, before, at)
         digest = inputs.inputs_hash
-        before = looks_of(experiment)
         if before and before[-1].inputs_hash == digest:
             _store_same(readout, before[-1], at)
         else:
@@ -197,7 +194,7 @@ def _inputs_json(inputs: Inputs) -> dict[str, Any]:
 def _follow(experiment: Experiment) -> None:
     """What the newest verdict means for the status: blocked and back, or an end at once where a guardrail is harmed."""
     experiment.refresh_from_db()
-    latest = looks_of(experiment)[-1]
+    latest = look_newest(experiment)
     is_blocked = latest.kind == DecisionKind.BLOCKED
     with transaction.atomic():
         if is_blocked and experiment.status == Status.RUNNING:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F
 
 from apps.audit.services.record import event_record
 from apps.experiments.domain.words import Status, may_follow
-from apps.experiments.models import Experiment
-from apps.kernel.actor import Actor
+from apps.experiments.models import Decision, Experiment, Period, Readout
+from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.errors import Conflict
 from apps.kernel.services.outbox import publish_many
+from apps.kernel.stats.decision import DecisionKind
 
 
 def status_move(
@@ -46,6 +48,45 @@ def experiment_change(experiment: Experiment, *, actor: Actor, verb: str, **chan
         subject_id=experiment.pk,
         subject_label=experiment.name,
         detail=detail,
+    )
+
+
+def experiment_open(experiment: Experiment, *, route_period: int, at: datetime, look_due_at: datetime | None) -> None:
+    """The gateway does what was asked: the first period begins now, not when somebody pressed start."""
+    Period.objects.create(
+        experiment=experiment,
+        number=1,
+        route_period=route_period,
+        weights_bp=dict(experiment.design["weights_bp"]),
+        coverage_bp=experiment.coverage_bp,
+        started_at=at,
+    )
+    status_move(
+        experiment,
+        Status.RUNNING,
+        actor=SYSTEM,
+        verb="experiment.running",
+        note="both arms take traffic",
+        started_at=at,
+        look_due_at=look_due_at,
+    )
+
+
+def decision_write(
+    experiment: Experiment, readout: Readout, kind: DecisionKind, *, reason: str, decided_by: str
+) -> Decision:
+    """The row of a decision made from ``readout``, in the transaction of the move to ``decided`` that follows it."""
+    said: dict[str, Any] = readout.result["decision"]
+    return Decision.objects.create(
+        experiment=experiment,
+        readout_id=readout.same_as_id or readout.pk,
+        kind=kind.value,
+        said=readout.kind,
+        reasons=said["reasons"],
+        inputs_hash=said["inputs_hash"],
+        reason=reason,
+        is_override=readout.kind != kind.value,
+        decided_by=decided_by,
     )
 
 

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from apps.experiments.domain.shadow import compare, pairs_of
-from apps.experiments.services.scope import endpoint_require
 from apps.kernel.actor import Actor
 from apps.kernel.canonical import sha256_of
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput
 from apps.targets.selectors import plan_of
+from apps.targets.services.scope import endpoint_require
 from apps.telemetry.selectors import sample_pairs
 
 MOST = timedelta(days=7)

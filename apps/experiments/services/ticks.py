@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import connection, transaction
 
 from apps.experiments.domain.words import ACTIVE, COLLECTING, Status
-from apps.experiments.models import Experiment, Period
+from apps.experiments.models import Experiment
 from apps.experiments.selectors import RELATED, design_of
 from apps.experiments.services.lifecycle import experiment_end
 from apps.experiments.services.readouts import readout_request
-from apps.experiments.services.record import experiment_tell, status_move
+from apps.experiments.services.record import experiment_open, experiment_tell
 from apps.experiments.services.traffic import waiting_for
 from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import now
@@ -65,7 +65,8 @@ def _see_start(experiment: Experiment) -> None:
     at = now()
     if not waits and plan is not None:
         with transaction.atomic():
-            _open(experiment, plan.route.period, at)
+            look_due_at = at + timedelta(hours=design_of(experiment).look_every_hours)
+            experiment_open(experiment, route_period=plan.route.period, at=at, look_due_at=look_due_at)
     elif experiment.asked_at is not None and at - experiment.asked_at > START_DEADLINE:
         minutes = int(START_DEADLINE.total_seconds() // 60)
         with transaction.atomic():
@@ -80,28 +81,6 @@ def _see_start(experiment: Experiment) -> None:
         with transaction.atomic():
             if Experiment.objects.filter(pk=experiment.pk, status=Status.STARTING).update(note=waits):
                 experiment_tell(experiment)
-
-
-def _open(experiment: Experiment, route_period: int, at: datetime) -> None:
-    """The gateway does what was asked: the first period begins now, not when somebody pressed start."""
-    design = design_of(experiment)
-    Period.objects.create(
-        experiment=experiment,
-        number=1,
-        route_period=route_period,
-        weights_bp=dict(design.weights_bp),
-        coverage_bp=experiment.coverage_bp,
-        started_at=at,
-    )
-    status_move(
-        experiment,
-        Status.RUNNING,
-        actor=SYSTEM,
-        verb="experiment.running",
-        note="both arms take traffic",
-        started_at=at,
-        look_due_at=at + timedelta(hours=design.look_every_hours),
-    )
 
 
 def _see_looks(experiment: Experiment) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from django.http import HttpRequest
 
@@ -11,19 +10,8 @@ from apps.accounts.web_access import actor_of_request
 from apps.experiments.domain.words import ACTIVE, EDITABLE, ENDED, Status
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import allowed_commands
+from apps.kernel.buttons import Button
 from apps.targets.services.scope import why_not_at
-
-
-@dataclass(frozen=True, slots=True)
-class Button:
-    """``form``: which panel opens ("" sends at once); ``look`` is primary, danger or empty."""
-
-    command: str
-    word: str
-    look: str = ""
-    form: str = ""
-    ask: str = ""
-    why_not: str = ""
 
 
 def buttons_of(request: HttpRequest, experiment: Experiment) -> list[Button]:
@@ -33,17 +21,8 @@ def buttons_of(request: HttpRequest, experiment: Experiment) -> list[Button]:
     for button in _wanted(experiment):
         rule = rules[button.command]
         why = why_not_at(actor, rule.action, experiment.endpoint) or ("" if rule.is_allowed else rule.reason)
-        found.append(Button(button.command, button.word, button.look, button.form, button.ask, why))
+        found.append(replace(button, why_not=why))
     return found
-
-
-def reasons_of(buttons: Sequence[Button]) -> list[tuple[list[str], str]]:
-    """Why buttons cannot be pressed, each reason once with the buttons it holds for."""
-    found: dict[str, list[str]] = {}
-    for button in buttons:
-        if button.why_not:
-            found.setdefault(button.why_not, []).append(button.word)
-    return [(words, reason) for reason, words in found.items()]
 
 
 def _wanted(experiment: Experiment) -> list[Button]:

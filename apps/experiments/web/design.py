@@ -10,8 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.web_access import actor_of_request, declares
-from apps.experiments.domain.check import design_parse
-from apps.experiments.domain.design import Design
 from apps.experiments.domain.sizing import curve, sizing_json
 from apps.experiments.domain.words import MetricKind
 from apps.experiments.models import Experiment
@@ -102,7 +100,7 @@ def _kept(request: HttpRequest, experiment: Experiment, typed: Typed, before: Ex
 
 def _page(request: HttpRequest, typed: Typed, found: Experiment | None = None, status: int = 200) -> HttpResponse:
     actor = actor_of_request(request)
-    endpoints = list(endpoint_list(actor).select_related("target", "stable_version", "model"))
+    endpoints = list(endpoint_list(actor))
     chosen = next((one for one in endpoints if one.name == typed["endpoint"]), None)
     why = why_not_at(actor, "experiment.write", chosen) if chosen else ""
     context = {
@@ -156,11 +154,12 @@ def _numbers(actor: Actor, typed: Typed, *, keep_faults: bool = False) -> dict[s
     except (DomainError, Forbidden) as error:
         probe.place(error)
         return {"planned": None, "missing": list(dict.fromkeys(probe.faults.values()))[:4]}
-    return {"planned": planned, "missing": [], **_shown(design_parse(raw), planned)}
+    return {"planned": planned, "missing": [], **_shown(planned)}
 
 
-def _shown(design: Design, planned: Planned) -> dict[str, Any]:
-    sized, metric = planned.sizing, design.primary_metric
+def _shown(planned: Planned) -> dict[str, Any]:
+    design, sized = planned.design, planned.sizing
+    metric = design.primary_metric
     as_metric = {"kind": metric.kind.value}
     drawn = curve(design, sized)
     words = [difference_said(as_metric, line["effect"]) for line in drawn["lines"]]

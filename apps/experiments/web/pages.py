@@ -27,7 +27,7 @@ from apps.experiments.selectors import (
     readouts_latest,
 )
 from apps.experiments.services.decide import words
-from apps.experiments.web.buttons import buttons_of, reasons_of
+from apps.experiments.web.buttons import buttons_of
 from apps.experiments.web.figures import boundary_figure, estimate_figure, pace_figure
 from apps.experiments.web.said import (
     RAILS,
@@ -45,6 +45,7 @@ from apps.experiments.web.said import (
     value_said,
 )
 from apps.experiments.web.typed import typed_of
+from apps.kernel.buttons import reasons_of
 from apps.targets.selectors import observed_of
 
 PAGE_SIZE = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput
 from apps.kernel.rest.moments import iso
-from apps.targets.selectors import endpoint_get, endpoint_list, plan_of
+from apps.targets.selectors import endpoint_list, plan_of
 
 RANGES: Final = (
     ("1h", "1 hour", timedelta(hours=1)),
@@ -35,14 +35,15 @@ SHARE: Final = {"kind": "proportion"}
 def shadow(request: HttpRequest) -> HttpResponse:
     """``?endpoint=…&first=…&second=…&range=7d&segment=…``; without an endpoint the form alone."""
     actor = actor_of_request(request)
-    endpoints = list(endpoint_list(actor).select_related("target", "stable_version", "model"))
+    endpoints = list(endpoint_list(actor))
     chosen = next((one for one in endpoints if one.name == request.GET.get("endpoint", "")), None)
+    keys = _keys(chosen)
     context: dict[str, Any] = {
         "endpoints": endpoints,
         "chosen": chosen,
-        "keys": _keys(chosen),
+        "keys": keys,
         "ranges": [(value, word) for value, word, _ in RANGES],
-        "asked": _asked(request, chosen),
+        "asked": _asked(request, chosen, [key for key, _ in keys]),
         "found": None,
         "refused": "",
     }
@@ -97,22 +98,20 @@ def _line(one: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _compared(actor: Actor, request: HttpRequest) -> Compared:
-    asked = _asked(request, None)
-    endpoint = endpoint_get(asked["endpoint"], actor)
+    asked = _asked(request, None, ())
     span = next((span for value, _, span in RANGES if value == asked["range"]), RANGES[-1][2])
     until = now()
     return shadow_compare(
-        actor=actor, endpoint_id=endpoint.pk, first=asked["first"], second=asked["second"], segment=asked["segment"],
-        since=until - span, until=until,
+        actor=actor, endpoint_id=asked["endpoint"], first=asked["first"], second=asked["second"],
+        segment=asked["segment"], since=until - span, until=until,
     )  # fmt: skip
 
 
-def _asked(request: HttpRequest, chosen: Any) -> dict[str, str]:
-    """What the form shows; the versions of another endpoint are not carried over."""
+def _asked(request: HttpRequest, chosen: Any, keys: Sequence[str]) -> dict[str, str]:
+    """What the form shows; the versions of another endpoint (none of ``keys``) are not carried over."""
     found = {
         name: request.GET.get(name, "").strip()[:80] for name in ("endpoint", "first", "second", "segment", "range")
     }
-    keys = [key for key, _ in _keys(chosen)]
     if chosen is not None:
         found |= {name: found[name] if found[name] in keys else "" for name in ("first", "second")}
         found["first"] = found["first"] or (chosen.stable_version.variant_key if chosen.stable_version else "")

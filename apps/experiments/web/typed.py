@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from apps.experiments.domain.design import FULL_BP, Design, Metric
 from apps.experiments.domain.words import CONTROL, TREATMENT, MetricKind, Mode, Source, Unit
-from apps.kernel.errors import DomainError, FieldError, InvalidInput
+from apps.kernel.errors import DomainError
+from apps.kernel.typed import TypedForm
 
 MEASURES: Final = (
     ("share", "Share of units with an outcome", "purchase, correct answer, complaint: at least one per unit"),
@@ -54,12 +54,10 @@ OTHER_LINE: Final = re.compile(
 MAX_OTHERS: Final = 10
 
 
-class Typed:
-    """``values``: field -> text as typed; ``faults``: field -> sentence. Numbers are in the form's units (percent)."""
+class Typed(TypedForm):
+    """Numbers are in the form's units (percent)."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = dict(values)
-        self.faults: dict[str, str] = {}
+    FAULTY: ClassVar = 0.0
 
     @classmethod
     def read(cls, query: Mapping[str, str], *, is_fresh: bool = False) -> Typed:
@@ -68,9 +66,6 @@ class Typed:
         if is_fresh:
             values = {name: value or DEFAULTS.get(name, "") for name, value in values.items()}
         return cls(values)
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
 
     def design(self) -> dict[str, Any]:
         """The design as JSON. What is no number becomes a fault here; what is wrong as a design is told by the service.
@@ -90,21 +85,19 @@ class Typed:
             "mode": self["mode"] if self["mode"] in {one.value for one in Mode} else Mode.GROUP_SEQUENTIAL.value,
             "alpha": self._percent("alpha", 5.0),
             "power": self._percent("power", 80.0),
-            "planned_total": self._whole("planned_total"),
-            "minimum_days": self._whole("minimum_days", 14),
-            "looks": self._whole("looks", 14),
-            "look_every_hours": self._whole("look_every_hours", 24),
+            "planned_total": self.whole("planned_total"),
+            "minimum_days": self.whole("minimum_days", 14),
+            "looks": self.whole("looks", 14),
+            "look_every_hours": self.whole("look_every_hours", 24),
             "dimensions": [part.strip() for part in self["dimensions"].split(",") if part.strip()],
             "stop_on_harm": bool(self["stop_on_harm"]),
             **self._effect(),
         }
-        if self.faults:
-            fields = tuple(FieldError(f"/{name}", "not_a_number", text) for name, text in self.faults.items())
-            raise InvalidInput("not_a_number", next(iter(self.faults.values())), fields=fields)
+        self.refuse_faults()
         return design
 
     def units_per_day(self) -> float | None:
-        return self._number("units_per_day")
+        return self.number("units_per_day")
 
     def place(self, error: DomainError) -> None:
         """The service's faults at this form's fields; what belongs to none stands under ""."""
@@ -115,13 +108,13 @@ class Typed:
 
     def _effect(self) -> dict[str, float | None]:
         is_share = self["measure"] in SHARES
-        effect = self._number("effect")
+        effect = self.number("effect")
         relative = self["effect_kind"] != "absolute"
         if effect is not None and (relative or is_share):
             effect /= 100.0
         return {
-            "baseline": self._percent("baseline") if is_share else self._number("baseline"),
-            "spread": None if is_share else self._number("spread"),
+            "baseline": self._percent("baseline") if is_share else self.number("baseline"),
+            "spread": None if is_share else self.number("spread"),
             "effect_relative": effect if relative else None,
             "effect_absolute": None if relative else effect,
         }
@@ -134,7 +127,7 @@ class Typed:
             metrics.setdefault("errors", _errors())
             rails.append({"metric": "errors", "limit": self._percent("error_limit", 1.0)})
         if self["guard_slow"]:
-            milliseconds = self._number("slow_ms") or 0.0
+            milliseconds = self.number("slow_ms") or 0.0
             key = f"over_{milliseconds:g}_ms".replace(".", "_")
             metrics.setdefault(key, _slow(key, milliseconds))
             rails.append({"metric": key, "limit": self._percent("slow_limit", 1.0)})
@@ -147,11 +140,11 @@ class Typed:
         if measure == "errors":
             return _errors()
         if measure == "slow":
-            milliseconds = self._number("limit_ms") or 0.0
+            milliseconds = self.number("limit_ms") or 0.0
             return _slow(f"over_{milliseconds:g}_ms".replace(".", "_"), milliseconds)
         kind = {"mean": MetricKind.MEAN, "ratio": MetricKind.RATIO}.get(measure, MetricKind.PROPORTION)
         event = self["event"]
-        hours = self._number("window_hours")
+        hours = self.number("window_hours")
         return {
             "key": key_of(event) or "primary", "kind": kind.value, "source": Source.EVENT.value, "event": event,
             "denominator": self["denominator"] if kind is MetricKind.RATIO else "",
@@ -175,31 +168,8 @@ class Typed:
         return found
 
     def _percent(self, name: str, default: float | None = None) -> float | None:
-        value = self._number(name)
+        value = self.number(name)
         return value / 100.0 if value is not None else None if default is None else default / 100.0
-
-    def _whole(self, name: str, default: int | None = None) -> int | None:
-        value = self._number(name)
-        if value is None:
-            return default
-        if value != int(value):
-            self.faults[name] = f"{self[name]} is no whole number."
-        return int(value)
-
-    def _number(self, name: str) -> float | None:
-        text = self[name].replace(" ", "").removesuffix("%")
-        # "1,000" is a thousand, "1,5" is what a keyboard with a decimal comma writes
-        text = re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", ".")
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            self.faults[name] = f"{self[name][:40]!r} is no number."
-            return 0.0
-        return value
 
 
 def typed_of(name: str, endpoint: str, version: str, design: Design) -> Typed:

@@ -8,8 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from apps.accounts.domain.roles import look_only, who_can
-from apps.accounts.services.access import access_allows, access_require
+from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request
 from apps.kernel.errors import Conflict, DomainError, InvalidInput, PolicyRefused
 from apps.registry.models import Model
@@ -22,13 +21,6 @@ Refused = Callable[[Faults, int], HttpResponse]
 def require(request: HttpRequest, action: str, model: Model) -> None:
     """Raises NotFound and Forbidden."""
     access_require(actor_of_request(request), action, model.team_id)
-
-
-def why_not_here(request: HttpRequest, action: str, model: Model) -> str:
-    """Why this person may not; "" when they may. Reads ``model.team``."""
-    if access_allows(actor_of_request(request), action, model.team_id):
-        return ""
-    return look_only(who_can(action), f" in the team {model.team.slug}")
 
 
 def attempt(request: HttpRequest, do: Callable[[], object], *, done: str, then: str, refused: Refused) -> HttpResponse:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from apps.accounts.web_access import actor_of_request, declares
+from apps.accounts.web_access import actor_of_request, declares, why_not_of
 from apps.kernel.errors import InvalidInput
 from apps.registry.models import Alias, AliasMove, Model, ModelVersion
 from apps.registry.selectors.pages import (
@@ -33,7 +33,7 @@ from apps.registry.services.catalogue import (
     model_tag_set,
 )
 from apps.registry.web.cards import markdown, plain
-from apps.registry.web.doors import Faults, attempt, require, why_not_here
+from apps.registry.web.doors import Faults, attempt, require
 from apps.registry.web.following import Followers, followers_of
 from apps.registry.web.shown import (
     badge_of,
@@ -178,7 +178,7 @@ def _page(request: HttpRequest, found: Model, faults: Faults | None = None, stat
         "load": _load(found, aliases, [] if below or shown else versions),
         "faults": {**(faults or {}), **fault_at},
         "typed": request.POST,
-        "why_not": {name: why_not_here(request, action, found) for name, action in ACTIONS.items()},
+        "why_not": {name: why_not_of(request, action, found) for name, action in ACTIONS.items()},
     }
     return render(request, "registry/model.html", context, status=status)
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from apps.accounts.web_access import actor_of_request, declares
+from apps.accounts.web_access import actor_of_request, declares, why_not_of
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput
 from apps.registry.domain.names import SEMVER_TAG
@@ -30,7 +30,7 @@ from apps.registry.services.versions import (
 )
 from apps.registry.web.bring import artifact_location_lines, bring_lines
 from apps.registry.web.cards import markdown, skeleton
-from apps.registry.web.doors import Faults, attempt, require, why_not_here
+from apps.registry.web.doors import Faults, attempt, require
 from apps.registry.web.model_page import ACTIONS
 from apps.registry.web.shown import (
     badge_of,
@@ -217,7 +217,7 @@ def _page(request: HttpRequest, found: ModelVersion, faults: Faults | None = Non
         "base_url": settings.PILOTHOUSE_BASE_URL,
         "faults": faults or {},
         "typed": request.POST,
-        "why_not": {name: why_not_here(request, action, model) for name, action in ACTIONS.items()},
+        "why_not": {name: why_not_of(request, action, model) for name, action in ACTIONS.items()},
     }
     return render(request, "registry/version.html", context, status=status)
 

@@ -40,15 +40,15 @@ from apps.rollouts.api.sequence_shapes import (
 )
 from apps.rollouts.domain.waves import WaveAsked
 from apps.rollouts.selectors import sequence_get, sequence_list, sequence_transitions_of
-from apps.rollouts.services.scope import endpoint_require
+from apps.rollouts.services.plan import plan_expect
 from apps.rollouts.services.sequences import (
     PlannedSequence,
     sequence_command,
-    sequence_expect,
     sequence_plan,
     sequence_start,
 )
 from apps.targets.selectors import endpoint_get
+from apps.targets.services.scope import endpoint_require
 
 TAG = "rollout sequences"
 SEQUENCE = {"sequence_id": "The sequence's id."}
@@ -87,7 +87,7 @@ class SequencesView(ApiView):
         if query_of(request, StartQuery)["dry_run"]:
             body = body_of(request, SequenceBody)
             planned = _planned(actor_of(request), body)
-            sequence_expect(planned, body.get("expected_plan_hash"))
+            plan_expect(planned.plan_hash, body.get("expected_plan_hash"))
             return Response(planned_sequence_show(planned))
         access_require(actor_of(request), "rollout.start")
         return self._start(request)

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from apps.accounts.api_access import idempotent_prepared
 from apps.accounts.services.access import access_require
 from apps.kernel.actor import Actor
-from apps.kernel.errors import Conflict
 from apps.kernel.rest import (
     ApiView,
     PageQuery,
@@ -36,9 +35,9 @@ from apps.rollouts.api.shapes import (
 from apps.rollouts.api.waiting import wait_for_news
 from apps.rollouts.selectors import rollout_get, rollout_list, transitions_of
 from apps.rollouts.services.lifecycle import rollout_start
-from apps.rollouts.services.plan import rollout_plan
-from apps.rollouts.services.scope import endpoint_require
+from apps.rollouts.services.plan import plan_expect, rollout_plan
 from apps.targets.selectors import endpoint_get
+from apps.targets.services.scope import endpoint_require
 
 TAG = "rollouts"
 ROLLOUT = {"rollout_id": "The rollout's id."}
@@ -159,11 +158,5 @@ def created(rollout_id: str) -> Response:
 def _dry_run(actor: Actor, body: Mapping[str, Any]) -> dict[str, Any]:
     """Raises Conflict when the plan is not the expected one."""
     planned = rollout_plan(actor=actor, **draft_of(actor, body))
-    expected = body.get("expected_plan_hash")
-    if expected is not None and expected != planned.plan_hash:
-        raise Conflict(
-            "plan_changed",
-            "This is no longer the plan that was shown; look at it again.",
-            extra={"plan_hash": planned.plan_hash, "expected_plan_hash": expected},
-        )
+    plan_expect(planned.plan_hash, body.get("expected_plan_hash"))
     return planned_show(planned)

@@ -25,10 +25,11 @@ from apps.rollouts.selectors import rollout_get
 from apps.rollouts.services.claim import OUTAGES
 from apps.rollouts.services.failed import command_keep, look_failed
 from apps.rollouts.services.observe import Look, rollouts_look
-from apps.rollouts.services.plan import RolloutPlan, plan_refuse, rollout_plan
+from apps.rollouts.services.plan import RolloutPlan, plan_expect, plan_refuse, rollout_plan
 from apps.rollouts.services.record import rollout_publish, transition_record
 from apps.rollouts.services.rows import rollouts_read
-from apps.rollouts.services.scope import endpoint_require, rollout_require
+from apps.rollouts.services.scope import rollout_require
+from apps.targets.services.scope import endpoint_require
 
 SUPERSEDE = ("reject", "queue", "replace")
 SAFE = frozenset({Command.ABORT, Command.ROLL_BACK, Command.SUPERSEDE})
@@ -81,22 +82,23 @@ def rollout_start(
     )
     plan_refuse(planned)
     starters = starters_of(actor, planned.plan, people)
-    if expected_plan_hash is not None and expected_plan_hash != planned.plan_hash:
-        raise Conflict(
-            "plan_changed",
-            "This is no longer the plan that was shown; look at it again.",
-            extra={"plan_hash": planned.plan_hash, "expected_plan_hash": expected_plan_hash},
-        )
+    plan_expect(planned.plan_hash, expected_plan_hash)
     return _begin(actor, planned, supersede, note, starters, promotion_id)
 
 
 def _begin(
-    actor: Actor, planned: RolloutPlan, supersede: str, note: str, starters: list[str], promotion_id: str
+    actor: Actor,
+    planned: RolloutPlan,
+    supersede: str,
+    note: str,
+    starters: list[str],
+    promotion_id: str = "",
+    retry_of: Rollout | None = None,
 ) -> Rollout:
-    plan_refuse(planned)
+    """``retry_of``: what this is a new attempt of. The caller has refused a plan that blocks."""
     with transaction.atomic():
         _one_at_a_time(planned.endpoint.pk)
-        rollout = _create(actor, planned, note, None, starters, promotion_id)
+        rollout = _create(actor, planned, note, retry_of, starters, promotion_id)
         _make_way(actor, rollout, supersede)
     return rollout_get(rollout.pk)
 
@@ -159,11 +161,7 @@ def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: Ro
     planned = planned or _plan_again(actor, rollout)
     plan_refuse(planned)
     starters = starters_of(actor, planned.plan)
-    with transaction.atomic():
-        _one_at_a_time(planned.endpoint.pk)
-        fresh = _create(actor, planned, note or rollout.note, rollout, starters, rollout.promotion_id)
-        _make_way(actor, fresh, "reject")
-    return rollout_get(fresh.pk)
+    return _begin(actor, planned, "reject", note or rollout.note, starters, rollout.promotion_id, retry_of=rollout)
 
 
 def _can_retry(rollout: Rollout) -> bool:
@@ -208,7 +206,8 @@ def _roll_back_promoted(actor: Actor, rollout: Rollout, reason: str, planned: Ro
         )  # fmt: skip
     note = reason or f"back from {rollout.candidate_version.semver}"
     planned = planned or rollout_plan(actor=SYSTEM, has_preflight=False, **_way_back(rollout))
-    return _begin(actor, planned, "replace", note, starters_of(actor, planned.plan), "")
+    plan_refuse(planned)
+    return _begin(actor, planned, "replace", note, starters_of(actor, planned.plan))
 
 
 def _carry_out(

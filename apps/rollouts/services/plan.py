@@ -22,9 +22,9 @@ from apps.rollouts.services.approvers import approval_checks
 from apps.rollouts.services.checks import Check, Level
 from apps.rollouts.services.forecast import PlannedStep, experiment_checks, trial_forecast, trial_sentence
 from apps.rollouts.services.preflight import preflight_ask, preflight_checks
-from apps.rollouts.services.scope import endpoint_require
 from apps.targets.domain.preflight import PreflightReport
 from apps.targets.selectors import capabilities_of, freeze_active
+from apps.targets.services.scope import endpoint_require
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.selectors import windows
 
@@ -151,6 +151,16 @@ def plan_refuse(planned: RolloutPlan) -> None:
     if first.code in {"endpoint_busy", "endpoint_held"}:
         raise Conflict(first.code, first.detail, extra=extra)
     raise PolicyRefused(first.code, first.detail, extra=extra)
+
+
+def plan_expect(plan_hash: str, expected: str | None) -> None:
+    """Raises Conflict ``plan_changed`` unless ``plan_hash`` is the expected one, or nothing was expected."""
+    if expected is not None and expected != plan_hash:
+        raise Conflict(
+            "plan_changed",
+            "This is no longer the plan that was shown; look at it again.",
+            extra={"plan_hash": plan_hash, "expected_plan_hash": expected},
+        )
 
 
 def _checks(endpoint: Endpoint, candidate: ModelVersion, plan: Plan, rate: float, supersede: str) -> Iterator[Check]:

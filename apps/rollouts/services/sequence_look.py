@@ -169,7 +169,7 @@ def _trouble(member: SequenceMember, sequence: RolloutSequence) -> str:
     if endpoint.observe_error or endpoint.target.probe_error:
         return f"target {endpoint.target.name} does not answer: {endpoint.observe_error or endpoint.target.probe_error}"
     observed, version = observed_of(endpoint), sequence.candidate_version
-    variant = next((one for one in observed.variants if one.key == version.variant_key), None) if observed else None
+    variant = observed.variant(version.variant_key) if observed else None
     if variant is None:
         return f"{version.semver} was not seen running there yet"
     if variant.state is not VariantState.READY:

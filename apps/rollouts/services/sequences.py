@@ -28,11 +28,12 @@ from apps.rollouts.models import RolloutSequence, SequenceMember
 from apps.rollouts.selectors import sequence_get
 from apps.rollouts.services.checks import Check, Level
 from apps.rollouts.services.lifecycle import ATTEMPTS, starters_of
-from apps.rollouts.services.plan import RolloutPlan, plan_refuse, rollout_plan
-from apps.rollouts.services.scope import endpoint_require
+from apps.rollouts.services.plan import RolloutPlan, plan_expect, plan_refuse, rollout_plan
+from apps.rollouts.services.scope import rollout_require
 from apps.rollouts.services.sequence_look import sequence_look
 from apps.rollouts.services.sequence_members import is_passing
 from apps.rollouts.services.sequence_record import sequence_record, sequence_title
+from apps.targets.services.scope import endpoint_require
 
 if TYPE_CHECKING:  # names for the reader and mypy; another app's models are not ours to query
     from apps.registry.models import ModelVersion
@@ -147,7 +148,7 @@ def sequence_start(
         endpoint_require(actor, "rollout.start", one.planned.endpoint.pk)
     for one in planned.members:
         plan_refuse(replace(one.planned, checks=one.checks))
-    sequence_expect(planned, expected_plan_hash)
+    plan_expect(planned.plan_hash, expected_plan_hash)
     starters = sorted({person for one in planned.members for person in starters_of(actor, one.planned.plan)})
     with transaction.atomic():
         row = _create(actor, planned, note, starters)
@@ -162,16 +163,6 @@ def sequence_start(
             detail={"plan_hash": row.plan_hash, "plan": row.plan, "note": note},
         )
     return sequence_get(row.pk)
-
-
-def sequence_expect(planned: PlannedSequence, plan_hash: str | None) -> None:
-    """Raises Conflict ``plan_changed`` unless ``plan_hash`` is the plan's, or nothing was expected."""
-    if plan_hash is not None and plan_hash != planned.plan_hash:
-        raise Conflict(
-            "plan_changed",
-            "This is no longer the plan that was shown; look at it again.",
-            extra={"plan_hash": planned.plan_hash, "expected_plan_hash": plan_hash},
-        )
 
 
 def sequence_command(
@@ -195,7 +186,7 @@ def sequence_command(
     row = sequence_get(sequence_id, actor)
     for right in {RIGHTS[asked], *(["rollout.roll_back"] if is_whole else [])}:
         for member in row.members.all():
-            endpoint_require(actor, right, member.endpoint_id)
+            rollout_require(actor, right, member)
     is_safe = asked is SequenceCommand.ABORT
     if not is_safe and expected_revision is None:
         raise InvalidInput.at("/expected_revision", "required", "Say which revision you saw.")

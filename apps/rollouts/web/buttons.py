@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,15 +40,6 @@ def buttons_of(request: HttpRequest, rollout: Rollout) -> list[Button]:
         replace(button, why_not=why_not_at(actor, f"rollout.{button.command}", endpoint) or refusals[button.command])
         for button in _wanted(rollout)
     ]
-
-
-def reasons_of(buttons: Sequence[Button]) -> list[tuple[list[str], str]]:
-    """Why buttons cannot be pressed, each reason once with the buttons it holds for."""
-    found: dict[str, list[str]] = {}
-    for button in buttons:
-        if button.why_not:
-            found.setdefault(button.why_not, []).append(button.word)
-    return [(words, reason) for reason, words in found.items()]
 
 
 def _wanted(rollout: Rollout) -> list[Button]:

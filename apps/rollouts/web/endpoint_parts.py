@@ -10,28 +10,21 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.registry.selectors import version_by, version_list
 from apps.rollouts.selectors import active_of, rollout_list
-from apps.rollouts.web.buttons import buttons_of, reasons_of
+from apps.rollouts.web.buttons import buttons_of
 from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import in_story, measure
 from apps.rollouts.web.offers import offers_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.rollouts.web.story import comparison
+from apps.targets.domain.ranges import RANGES
 from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
 from apps.targets.services.story import endpoint_divergences
 
-RANGE_SECONDS = {
-    "15m": (900, 10),
-    "1h": (3_600, 30),
-    "6h": (21_600, 180),
-    "24h": (86_400, 720),
-    "7d": (604_800, 3_600),
-    "30d": (2_592_000, 14_400),
-}
-"""Seconds of the range, and of one point."""
 EVENTS = 12
 DRAWN = 20
 
@@ -76,10 +69,10 @@ def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
 @conditional_page
 def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     """Latency, errors and split under one time axis. Raises NotFound for a range that is not offered."""
-    if span not in RANGE_SECONDS:
-        raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGE_SECONDS)}.")
+    if span not in RANGES:
+        raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGES)}.")
     endpoint = endpoint_get(name, actor_of_request(request))
-    seconds, step = RANGE_SECONDS[span]
+    seconds, step = RANGES[span].seconds, RANGES[span].step_seconds
     until = int(now().timestamp()) // step * step + step
     rollouts = list(rollout_list(endpoint_id=endpoint.pk)[:DRAWN])
     context = {"charts": charts_of(endpoint, rollouts, since=until - seconds, until=until, step=step)}

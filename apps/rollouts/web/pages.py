@@ -14,6 +14,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, allows, declares
+from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
@@ -22,7 +23,7 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import WENT_BACK, review_of, rollout_get, rollout_list, sequence_of, transitions_of
 from apps.rollouts.services.current import rollout_current
 from apps.rollouts.web.aliases import aliases_sentence
-from apps.rollouts.web.buttons import buttons_of, reasons_of
+from apps.rollouts.web.buttons import buttons_of
 from apps.rollouts.web.clocks import clock_of
 from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import in_story, measure

@@ -16,6 +16,7 @@ from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.actor import Actor
+from apps.kernel.buttons import reasons_of
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
 from apps.rollouts.domain.machine import ACTIVE
 from apps.rollouts.domain.sequence import SEQUENCE_TERMINAL, SequenceCommand, SequenceMemo, SequencePhase
@@ -23,7 +24,7 @@ from apps.rollouts.models import RolloutSequence, SequenceMember
 from apps.rollouts.selectors import sequence_commands, sequence_get, sequence_list, sequence_transitions_of
 from apps.rollouts.services.sequence_look import sequence_current
 from apps.rollouts.services.sequences import RIGHTS, sequence_command
-from apps.rollouts.web.buttons import Button, reasons_of
+from apps.rollouts.web.buttons import Button
 from apps.rollouts.web.reviews import sequence_reviews_of
 from apps.targets.services.scope import why_not_at
 

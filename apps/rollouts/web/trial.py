@@ -51,7 +51,7 @@ class TrialView:
 
 
 def trial_of(rollout: Rollout) -> TrialView | None:
-    """What is known of the experiment that the rollout's step began; None where it has begun none. Four queries."""
+    """What is known of the experiment that the rollout's step began; None where it has begun none. Three queries."""
     if not rollout.experiment_id:
         return None
     experiment = experiment_list().filter(pk=rollout.experiment_id).first()

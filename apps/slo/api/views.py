@@ -43,9 +43,9 @@ from apps.slo.domain.policy import PROFILES
 from apps.slo.models import Objective
 from apps.slo.selectors import burns_of, objective_get, objective_list
 from apps.slo.services.objectives import objective_create, objective_delete, objective_update
-from apps.slo.services.record import endpoint_require
 from apps.slo.services.replays import objective_replay
 from apps.slo.services.rules import rules_export
+from apps.targets.services.scope import endpoint_require
 
 TAG = "objectives"
 ENDPOINT = {"endpoint_name": "The endpoint's name."}

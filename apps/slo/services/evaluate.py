@@ -19,10 +19,10 @@ from apps.kernel.verdicts import Verdict
 from apps.slo.domain.board import Board, Verdicts
 from apps.slo.domain.objective import Kind
 from apps.slo.domain.policy import Severity
-from apps.slo.domain.state import Standing, TierState, differs, shown, span, standing_of
+from apps.slo.domain.state import differs, shown, span, standing_of
 from apps.slo.models import Burn, Objective
 from apps.slo.services.objectives import SOURCE, key_of, objectives_seed
-from apps.slo.services.watch import Watched, due_list, live_keys, series_read, watched_list
+from apps.slo.services.watch import Watched, due_list, series_read, watched_list
 
 SHOWN = ("verdict", "reason", "tiers", "firing", "total", "bad", "remaining", "exhausts_in", "newest_at")
 
@@ -187,7 +187,7 @@ def _times(burn: float | None) -> str:
 
 def _sweep(watched: Sequence[Watched], known: Sequence[tuple[str, str]]) -> int:
     """States of versions that are gone, and of endpoints that were removed: they go, and their alerts are closed."""
-    live = live_keys(watched)
+    live = {one.key for one in watched}
     gone: dict[str, list[str]] = defaultdict(list)
     for objective_id, variant in known:
         if (objective_id, variant) not in live:
@@ -197,6 +197,3 @@ def _sweep(watched: Sequence[Watched], known: Sequence[tuple[str, str]]) -> int:
             Burn.objects.filter(objective_id=objective_id, variant__in=variants).delete()
             incidents_clear(source=SOURCE, keys=[key_of(objective_id, variant) for variant in variants])
     return sum(map(len, gone.values()))
-
-
-__all__ = ["Memory", "Standing", "TierState", "objectives_evaluate"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from apps.accounts.services.access import access_require, team_for
+from apps.accounts.services.access import team_for
 from apps.alerts.services.incidents import incidents_clear
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.errors import Conflict, InvalidInput
@@ -16,8 +16,9 @@ from apps.slo.domain.objective import DEFAULTS, ObjectiveSpec, objective_parse
 from apps.slo.domain.policy import Profile
 from apps.slo.models import Burn, Objective, Seeded
 from apps.slo.selectors import objective_get, objective_list, spec_of
-from apps.slo.services.record import endpoint_require, objective_record, objective_require, objective_tell
+from apps.slo.services.record import objective_record, objective_require, objective_tell
 from apps.targets.selectors import endpoint_list
+from apps.targets.services.scope import endpoint_require
 
 if TYPE_CHECKING:
     from apps.targets.models import Endpoint
@@ -144,12 +145,8 @@ def said(row: Objective) -> dict[str, Any]:
     return {**{name: getattr(row, name) for name in _FIELDS}, "is_enabled": row.is_enabled, "team": row.team_id}
 
 
-def keys_of(row: Objective, variants: list[str]) -> list[str]:
-    """The keys of its incidents."""
-    return [key_of(row.pk, variant) for variant in variants]
-
-
 def key_of(objective_id: str, variant: str) -> str:
+    """The key of its incident."""
     return f"{SOURCE}:{objective_id}:{variant}" if variant else f"{SOURCE}:{objective_id}"
 
 
@@ -157,15 +154,13 @@ def _forget(row: Objective) -> None:
     """What was counted no longer says anything about it: states go, incidents close."""
     variants = list(Burn.objects.filter(objective_id=row.pk).values_list("variant", flat=True))
     Burn.objects.filter(objective_id=row.pk).delete()
-    incidents_clear(source=SOURCE, keys=keys_of(row, ["", *variants]))
+    incidents_clear(source=SOURCE, keys=[key_of(row.pk, variant) for variant in ("", *variants)])
 
 
 def _owner(actor: Actor, endpoint: Endpoint, team: str) -> str:
     if not team:
         return endpoint.team_id
-    owner = team_for(actor, "objective.read", team)
-    access_require(actor, "objective.read", owner.pk)
-    return owner.pk
+    return team_for(actor, "objective.read", team).pk
 
 
 def _saved(row: Objective, endpoint: Endpoint) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from apps.accounts.services.access import access_require
 from apps.audit.services.record import event_record
@@ -11,17 +11,6 @@ from apps.kernel.actor import Actor
 from apps.kernel.services.outbox import publish_live
 from apps.slo.models import Objective
 from apps.slo.selectors import objective_get
-from apps.targets.selectors import endpoint_get
-
-if TYPE_CHECKING:
-    from apps.targets.models import Endpoint
-
-
-def endpoint_require(actor: Actor, action: str, endpoint_id: str) -> Endpoint:
-    """The endpoint (id or name), if ``actor`` may do ``action`` there. Raises NotFound, Forbidden naming who can."""
-    endpoint = endpoint_get(endpoint_id, actor)
-    access_require(actor, action, endpoint.team_id, endpoint.target.environment)
-    return endpoint
 
 
 def objective_require(actor: Actor, action: str, objective_id: str) -> Objective:

@@ -12,8 +12,9 @@ from apps.slo.domain.board import MINUTE, Series
 from apps.slo.domain.objective import SUM_KIND, ObjectiveSpec, Scope, objective_parse
 from apps.slo.domain.replay import Replay, replay
 from apps.slo.services.objectives import spec_parse
-from apps.slo.services.record import endpoint_require, objective_require
+from apps.slo.services.record import objective_require
 from apps.slo.services.watch import sums_read
+from apps.targets.services.scope import endpoint_require
 
 MAX_DAYS: Final = 30
 

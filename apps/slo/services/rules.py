@@ -7,7 +7,7 @@ from django.conf import settings
 from apps.kernel.actor import Actor
 from apps.slo.domain.prometheus import Exported, Histograms, RuleFile, rule_file
 from apps.slo.selectors import objective_list, spec_of
-from apps.slo.services.record import endpoint_require
+from apps.targets.services.scope import endpoint_require
 
 
 def rules_export(*, actor: Actor, endpoint_id: str, histograms: str = Histograms.CLASSIC) -> RuleFile:

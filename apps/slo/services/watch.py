@@ -151,7 +151,3 @@ def request_of(series: Series, since: int, until: int) -> SumsRequest:
 def sums_read(series: Series, since: int, until: int) -> MinuteSums:
     """The minutes of one series, straight from telemetry. Raises ValueError when what is stored is damaged."""
     return minute_sums([request_of(series, since, until)])[0]
-
-
-def live_keys(watched: Collection[Watched]) -> set[tuple[str, str]]:
-    return {one.key for one in watched}

@@ -15,11 +15,10 @@ from apps.slo.domain.objective import Kind, ObjectiveSpec
 from apps.slo.models import Objective
 from apps.slo.selectors import objective_get, spec_of
 from apps.slo.services.objectives import objective_create, objective_update
-from apps.slo.services.record import endpoint_require
 from apps.slo.services.replays import MAX_DAYS, objective_replay
 from apps.slo.web.said import replay_rows
 from apps.slo.web.typed import KINDS, PROFILES_SHOWN, SCOPES, Typed, policy_rows
-from apps.targets.services.scope import why_not_at
+from apps.targets.services.scope import endpoint_require, why_not_at
 
 FRESH = ObjectiveSpec("", Kind.AVAILABILITY, 995_000, limit_ms=500)
 

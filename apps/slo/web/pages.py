@@ -15,10 +15,9 @@ from apps.kernel.errors import Conflict
 from apps.slo.domain.prometheus import Histograms
 from apps.slo.selectors import burns_of, objective_get
 from apps.slo.services.objectives import objective_delete
-from apps.slo.services.record import endpoint_require
 from apps.slo.services.rules import rules_export
 from apps.slo.web.said import burn_row
-from apps.targets.services.scope import why_not_at
+from apps.targets.services.scope import endpoint_require, why_not_at
 
 HISTOGRAMS = ((Histograms.CLASSIC.value, "Classic buckets"), (Histograms.NATIVE.value, "Native histograms"))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from apps.kernel.errors import DomainError, FieldError, InvalidInput
+from apps.kernel.errors import DomainError
+from apps.kernel.typed import TypedForm
 from apps.slo.domain.objective import TIMED, Kind, ObjectiveSpec, Scope
 from apps.slo.domain.policy import FOUR_TIERS, Policy, Profile, Severity, Tier, percent
 from apps.slo.domain.state import span
@@ -42,12 +42,8 @@ _PLACES: Final = {
 }  # fmt: skip
 
 
-class Typed:
-    """``values``: field -> text as typed; ``faults``: field -> sentence."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self.values = {name: values.get(name, "") for name in FIELDS}
-        self.faults: dict[str, str] = {}
+class Typed(TypedForm):
+    MOST: ClassVar = 1e15
 
     @classmethod
     def read(cls, posted: Mapping[str, str]) -> Typed:
@@ -74,29 +70,24 @@ class Typed:
             "days": "30",
         })  # fmt: skip
 
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
-
     def given(self) -> dict[str, Any]:
         """The objective as JSON. What is no number becomes a fault here; the rest is told by the service.
         Raises InvalidInput."""
         kind = self["kind"]
-        target = self._number("target")
-        window = self._whole("window_minutes", 5)
+        target = self.number("target")
+        window = self.whole("window_minutes", 5)
         found: dict[str, Any] = {
             "name": self["name"],
             "kind": kind,
             "target_ppm": None if target is None else round(target * 10_000),
             "scope": self["scope"] or Scope.ALL.value,
-            "limit_ms": self._whole("limit_ms") if kind in TIMED else None,
+            "limit_ms": self.whole("limit_ms") if kind in TIMED else None,
             "window_seconds": None if kind != Kind.PERCENTILE or window is None else window * 60,
-            "period_days": self._whole("period_days", 30),
+            "period_days": self.whole("period_days", 30),
             "runbook_url": self["runbook_url"],
             "policy": self._policy(),
         }
-        if self.faults:
-            fields = tuple(FieldError(f"/{name}", "not_a_number", text) for name, text in self.faults.items())
-            raise InvalidInput("not_a_number", next(iter(self.faults.values())), fields=fields)
+        self.refuse_faults()
         return found
 
     def place(self, error: DomainError) -> None:
@@ -114,8 +105,8 @@ class Typed:
         profile = self["profile"] or Profile.FOUR_TIERS.value
         found: dict[str, Any] = {
             "profile": profile,
-            "min_bad": self._whole("min_bad", FOUR_TIERS.min_bad),
-            "floor_requests": self._whole("floor_requests", 0),
+            "min_bad": self.whole("min_bad", FOUR_TIERS.min_bad),
+            "floor_requests": self.whole("floor_requests", 0),
         }
         if profile == Profile.CUSTOM:
             found["tiers"] = self._tiers()
@@ -140,29 +131,6 @@ class Typed:
                 }
             )
         return found
-
-    def _whole(self, name: str, default: int | None = None) -> int | None:
-        value = self._number(name)
-        if value is None:
-            return default
-        if value != int(value):
-            self.faults[name] = f"{self[name][:40]} is no whole number."
-        return int(value)
-
-    def _number(self, name: str) -> float | None:
-        text = self[name].replace(" ", "").removesuffix("%")
-        # "1,000" is a thousand, "99,5" is what a keyboard with a decimal comma writes
-        text = re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", ".")
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or abs(value) > 1e15:
-            self.faults[name] = f"{self[name][:40]!r} is no number."
-            return None
-        return value
 
 
 def policy_rows(policy: Policy, period_days: int) -> list[dict[str, Any]]:

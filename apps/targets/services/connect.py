@@ -30,7 +30,7 @@ from apps.targets.services.connection_check import connection_faults, faults_ref
 from apps.targets.services.credentials import credentials_sealed
 from apps.targets.services.desire import endpoint_desire, held
 from apps.targets.services.drivers import driver_for
-from apps.targets.services.scope import shared_require
+from apps.targets.services.scope import endpoint_require, shared_require
 from apps.targets.services.variants import variant_of
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ def endpoint_remove(*, actor: Actor, endpoint_id: str, reason: str) -> None:
     Whoever holds the lease is fenced off by a higher epoch. A rollout in progress is the caller's to refuse: this app
     knows none. Raises NotFound, Forbidden, Conflict.
     """
-    endpoint = endpoint_get(endpoint_id, actor)
-    access_require(actor, "endpoint.write", endpoint.team_id, endpoint.target.environment)
+    endpoint = endpoint_require(actor, "endpoint.write", endpoint_id)
     if endpoint.traffic_holder:
         raise held(endpoint)
     with transaction.atomic():
@@ -221,8 +220,7 @@ def endpoint_follow(*, actor: Actor, endpoint_id: str, follows: str) -> Endpoint
 
     Raises NotFound, Forbidden (``endpoint.write``), InvalidInput.
     """
-    endpoint = endpoint_get(endpoint_id, actor)
-    access_require(actor, "endpoint.write", endpoint.team_id, endpoint.target.environment)
+    endpoint = endpoint_require(actor, "endpoint.write", endpoint_id)
     _check_alias(follows)
     with transaction.atomic():
         changed = Endpoint.objects.filter(pk=endpoint.pk, removed_at=None).exclude(follows=follows)

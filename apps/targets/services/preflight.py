@@ -14,10 +14,11 @@ from apps.targets.domain.extras import Preflighted
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror, Role, Route, VariantSpec
 from apps.targets.domain.preflight import Check, PreflightReport
 from apps.targets.models import Endpoint, Target
-from apps.targets.selectors import endpoint_get, endpoint_list, plan_of, target_get
+from apps.targets.selectors import endpoint_list, plan_of, target_get
 from apps.targets.services.connect import name_check
 from apps.targets.services.desire import plan_next
 from apps.targets.services.drivers import driver_for
+from apps.targets.services.scope import endpoint_require
 from apps.targets.services.variants import VersionLike, variant_beside, variant_of
 
 SECONDS = 20.0
@@ -41,8 +42,7 @@ def endpoint_preflight(
     is an answer as well, one that blocks. Call it outside any transaction. Raises NotFound, Forbidden
     (``rollout.plan`` in the endpoint's team and environment), InvalidInput.
     """
-    endpoint = endpoint_get(endpoint_id, actor)
-    access_require(actor, "rollout.plan", endpoint.team_id, endpoint.target.environment)
+    endpoint = endpoint_require(actor, "rollout.plan", endpoint_id)
     version = version_get(version_id, actor=actor)
     if version.model_id != endpoint.model_id:
         raise InvalidInput.at("/version", "other_model", f"{version.semver} is not a version of {endpoint.model.name}.")

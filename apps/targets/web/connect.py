@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.actor import Actor
 from apps.kernel.errors import DomainError
 from apps.targets.models import Environment, TrafficPolicy
 from apps.targets.selectors import facts_of, target_get
@@ -87,27 +88,29 @@ def _tell(request: HttpRequest, target_id: str) -> None:
 def _page(
     request: HttpRequest, kind: str, typed: dict[str, str], faults: dict[str, str], status: int = 200
 ) -> HttpResponse:
-    actor = actor_of_request(request)
-    whys = {name.value: why_not_shared(actor, "target.write", name.value) for name in Environment}
-    context: dict[str, Any] = {
-        "tab": "targets",
+    shown = form_context(actor_of_request(request), kind, typed, faults)
+    whys = [why for _, why in shown["environments"]]
+    context = {
+        **shown,
         "kinds": KINDS,
         "kind": kind,
-        "groups": shown_groups(kind, typed, faults),
-        "typed": typed,
-        "faults": faults,
-        "fault": faults.get("", ""),
-        "environments": list(whys.items()),
-        "policies": [(name.value, word) for name, word in POLICIES.items()],
-        "why_not": next(iter(whys.values())) if all(whys.values()) else "",
+        "why_not": whys[0] if all(whys) else "",
         "roots": [str(root) for root in settings.PILOTHOUSE_TOKEN_ROOTS],
     }
     return render(request, "targets/settings_connect.html", context, status=status)
 
 
-def shown_groups(kind: str, typed: dict[str, str], faults: dict[str, str]) -> list[dict[str, Any]]:
-    """The groups of a kind's form, as the template takes them."""
-    return [_shown(group, typed, faults) for group in FORMS.get(kind, ())]
+def form_context(actor: Actor, kind: str, typed: dict[str, str], faults: dict[str, str]) -> dict[str, Any]:
+    """What the forms of a new target and of a known one show. ``environments``: (name, why not)."""
+    return {
+        "tab": "targets",
+        "groups": [_shown(group, typed, faults) for group in FORMS.get(kind, ())],
+        "typed": typed,
+        "faults": faults,
+        "fault": faults.get("", ""),
+        "environments": [(one.value, why_not_shared(actor, "target.write", one.value)) for one in Environment],
+        "policies": [(name.value, word) for name, word in POLICIES.items()],
+    }
 
 
 def _shown(group: Any, typed: dict[str, str], faults: dict[str, str]) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from django.views.decorators.cache import cache_control
 from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.errors import DomainError, InvalidInput
 from apps.kernel.vault import Place, VaultFault, open_sealed, seal
-from apps.targets.models import Environment, Target
+from apps.targets.models import Target
 from apps.targets.selectors import target_get
-from apps.targets.services.scope import why_not_shared
 from apps.targets.services.update import TargetChange, target_change, target_update
-from apps.targets.web.connect import faults_of, shown_groups, typed_in
+from apps.targets.web.connect import faults_of, form_context, typed_in
 from apps.targets.web.connect_fields import (
     FORMS,
     UNSAID,
@@ -28,7 +27,6 @@ from apps.targets.web.connect_fields import (
     secrets_of,
     typed_of,
 )
-from apps.targets.web.targets import POLICIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +123,11 @@ def _look(request: HttpRequest, target: Target, typed: dict[str, str], change: T
 def _form(
     request: HttpRequest, target: Target, typed: dict[str, str], faults: dict[str, str], status: int = 200
 ) -> HttpResponse:
-    actor = actor_of_request(request)
-    whys = {name.value: why_not_shared(actor, "target.write", name.value) for name in Environment}
-    context: dict[str, Any] = {
-        "tab": "targets",
+    shown = form_context(actor_of_request(request), target.kind, typed, faults)
+    context = {
+        **shown,
         "target": target,
-        "groups": shown_groups(target.kind, typed, faults),
-        "typed": typed,
-        "faults": faults,
-        "fault": faults.get("", ""),
-        "environments": list(whys.items()),
-        "policies": [(name.value, word) for name, word in POLICIES.items()],
-        "why_not": whys[target.environment],
+        "why_not": dict(shown["environments"])[target.environment],
         "is_edit": True,
         # a form that comes back was compared with the row as it is now: saving it is a decision made after looking
         "revision": target.revision,

@@ -8,15 +8,13 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput
 from apps.registry.selectors.pages import aliases_of
 from apps.targets.models import Endpoint
-from apps.targets.selectors import endpoint_get
 from apps.targets.services.connect import endpoint_follow
-from apps.targets.services.scope import why_not_at
+from apps.targets.services.scope import endpoint_require, why_not_at
 
 WRITE = "endpoint.write"
 
@@ -28,8 +26,7 @@ def follow(request: HttpRequest, name: str) -> HttpResponse:
     Raises NotFound, Forbidden, InvalidInput (an alias that the model does not have).
     """
     actor = actor_of_request(request)
-    endpoint = endpoint_get(name, actor)
-    access_require(actor, WRITE, endpoint.team_id, endpoint.target.environment)
+    endpoint = endpoint_require(actor, WRITE, name)
     wanted = request.POST.get("follows", "").strip()
     if wanted and wanted not in _names(endpoint):
         known = ", ".join(_names(endpoint)) or "none yet"

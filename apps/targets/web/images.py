@@ -11,9 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
-from apps.accounts.domain.roles import look_only, who_can
-from apps.accounts.services.access import access_allows
-from apps.accounts.web_access import actor_of_request, declares
+from apps.accounts.web_access import actor_of_request, declares, why_not_of
 from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused
 from apps.registry.selectors import version_by
 from apps.registry.services.images import version_image_record
@@ -57,8 +55,8 @@ def version_image(request: HttpRequest, name: str, reference: str) -> HttpRespon
         "version": version,
         "builds": builds,
         "builders": builders_for(actor),
-        "why_not_build": _why_not(request, ACTION, version),
-        "why_not_record": _why_not(request, "model.register", version),
+        "why_not_build": why_not_of(request, ACTION, version.model),
+        "why_not_record": why_not_of(request, "model.register", version.model),
     }
     return render(request, "targets/_version_image.html", context)
 
@@ -109,9 +107,3 @@ def _change(request: HttpRequest, name: str, reference: str, change: Callable[[]
 
 def _builds(version: ModelVersion) -> list[ImageBuild]:
     return list(image_build_list().filter(version=version)[:SHOWN])
-
-
-def _why_not(request: HttpRequest, action: str, version: ModelVersion) -> str:
-    if access_allows(actor_of_request(request), action, version.model.team_id):
-        return ""
-    return look_only(who_can(action), f" in the team {version.model.team.slug}")

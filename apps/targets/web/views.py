@@ -15,6 +15,7 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
+from apps.targets.domain.ranges import DEFAULT_RANGE, RANGES
 from apps.targets.domain.tones import tone_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_get, observed_of, plan_of
@@ -22,21 +23,18 @@ from apps.targets.services.freshness import targets_answered_at
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
 
-RANGES = (("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"), ("7d", "7 d"), ("30d", "30 d"))
-DEFAULT_RANGE = "15m"
-
 
 @declares("endpoint.read")
 def endpoint(request: HttpRequest, name: str) -> HttpResponse:
     """The page; traffic, charts and events are fragments of other rooms. Raises NotFound."""
     found = endpoint_get(name, actor_of_request(request))
     chosen = request.GET.get("range", DEFAULT_RANGE)
-    if chosen not in dict(RANGES):
+    if chosen not in RANGES:
         chosen = DEFAULT_RANGE
     observed, plan = observed_of(found), plan_of(found)
     context = {
         "endpoint": found,
-        "ranges": RANGES,
+        "ranges": [(name, one.word) for name, one in RANGES.items()],
         "chosen": chosen,
         "address": _address(found, observed),
         "keys": [variant.key for variant in plan.variants] if plan else [],

@@ -29,7 +29,6 @@ MICROSECONDS = 1e-6
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99))
 COUNTS = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors")
 LATENCIES = ("SampleCount", "Sum", "Minimum", "Maximum", *(name for name, _ in QUANTILES))
-MAX_QUERIES = 500
 MAX_VARIANTS = 40
 _RETRYABLE = frozenset({"Throttling", "ThrottlingException", "InternalServiceFault", "InternalServiceError",
                         "ServiceUnavailable", "RequestLimitExceeded"})  # fmt: skip

@@ -11,9 +11,9 @@ from django.db import transaction
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
+from apps.targets.services.scope import endpoint_require
 from apps.telemetry.domain.labels import LabelRows, NewLabel, labels_from
 from apps.telemetry.models import InferenceSample, Label
-from apps.telemetry.services.scope import endpoint_require
 
 BATCH = 5_000
 

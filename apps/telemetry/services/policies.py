@@ -11,9 +11,9 @@ from django.db import transaction
 from apps.audit.services.record import event_record
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput
+from apps.targets.services.scope import endpoint_require
 from apps.telemetry.domain.redaction import Redaction, Rules
 from apps.telemetry.models import InferencePolicy
-from apps.telemetry.services.scope import endpoint_require
 
 MAX_DAYS = 3650
 MAX_FEATURES = 2_000

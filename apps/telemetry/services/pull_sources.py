@@ -13,11 +13,11 @@ from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, NotFound
 from apps.kernel.ids import new_id
 from apps.kernel.vault import seal
+from apps.targets.services.scope import endpoint_require
 from apps.telemetry.drivers.cloudwatch import cloudwatch_check
 from apps.telemetry.drivers.prometheus_config import prometheus_check
 from apps.telemetry.models import PullSource
 from apps.telemetry.services.pull import token_place
-from apps.telemetry.services.scope import endpoint_require
 
 CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "prometheus": prometheus_check,

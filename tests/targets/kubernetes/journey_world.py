@@ -32,8 +32,9 @@ from apps.telemetry.domain.batch import SlotBatch, SlotDelta
 from apps.telemetry.services.slots import slots_add
 from tests.fakes.registry import make_version
 from tests.fakes.targets import ALICE
+from tests.targets.kubernetes import both
 from tests.targets.kubernetes.plans import connection
-from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, emptied, new_namespace
+from tests.targets.kubernetes.subjects import AnyCluster
 
 RATE = 400
 STEPS = (
@@ -45,16 +46,7 @@ STEPS = (
 )
 
 
-@pytest.fixture(params=BOTH)
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
-    yield from clusters(request, tmp_path / "cluster")
-
-
-@pytest.fixture
-def namespace(cluster: AnyCluster) -> Iterator[str]:
-    name = new_namespace(cluster)
-    yield name
-    emptied(cluster, name)
+cluster, namespace = both.cluster, both.namespace
 
 
 @pytest.fixture

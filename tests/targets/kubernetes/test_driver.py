@@ -4,12 +4,12 @@ against recordings of a real API server, and at a real one where there is one.""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from apps.targets.drivers.kubernetes.driver import KubernetesDriver
-from tests.targets.conformance import DriverConformance, Subject
+from tests.targets.conformance import DriverConformance
+from tests.targets.kubernetes import both
 from tests.targets.kubernetes.exchanges import EXCHANGES
 from tests.targets.kubernetes.fake_api import FakeCluster
 from tests.targets.kubernetes.killed import KilledAnywhere
@@ -17,35 +17,17 @@ from tests.targets.kubernetes.recording import EXCHANGES as RECORDED
 from tests.targets.kubernetes.recording import IS_RECORDING, loaded, stored
 from tests.targets.kubernetes.scenarios import Relief, Scenarios
 from tests.targets.kubernetes.subjects import (
-    BOTH,
     AnyCluster,
-    clusters,
     driver_in,
     new_namespace,
-    subject_in,
 )
 
-
-@pytest.fixture(params=BOTH)
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
-    yield from clusters(request, tmp_path / "cluster")
+cluster, driver, subject = both.cluster, both.driver, both.subject
 
 
 @pytest.fixture
 def namespace(cluster: AnyCluster) -> str:
     return new_namespace(cluster)
-
-
-@pytest.fixture
-def driver(cluster: AnyCluster, namespace: str) -> Iterator[KubernetesDriver]:
-    driver = driver_in(cluster, namespace)
-    yield driver
-    driver.close()
-
-
-@pytest.fixture
-def subject(driver: KubernetesDriver) -> Subject:
-    return subject_in(driver)
 
 
 class TestGatewayApi(DriverConformance):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,36 +18,15 @@ from apps.targets.drivers.kubernetes.driver import KubernetesDriver
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.settings import settings_from
 from tests.targets.conformance import Subject
+from tests.targets.kubernetes import both
 from tests.targets.kubernetes.calling import MERGE
 from tests.targets.kubernetes.cluster import LIMITED_TOKEN
 from tests.targets.kubernetes.golden import CASES, manifests
 from tests.targets.kubernetes.hands import Watchman
 from tests.targets.kubernetes.plans import connection
-from tests.targets.kubernetes.subjects import BOTH, AnyCluster, clusters, driver_in, emptied, new_namespace, subject_in
+from tests.targets.kubernetes.subjects import AnyCluster, driver_in, subject_in
 
-
-@pytest.fixture(params=BOTH)
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyCluster]:
-    yield from clusters(request, tmp_path / "cluster")
-
-
-@pytest.fixture
-def namespace(cluster: AnyCluster) -> Iterator[str]:
-    name = new_namespace(cluster)
-    yield name
-    emptied(cluster, name)
-
-
-@pytest.fixture
-def driver(cluster: AnyCluster, namespace: str) -> Iterator[KubernetesDriver]:
-    driver = driver_in(cluster, namespace)
-    yield driver
-    driver.close()
-
-
-@pytest.fixture
-def subject(driver: KubernetesDriver) -> Subject:
-    return subject_in(driver)
+cluster, namespace, driver, subject = both.cluster, both.namespace, both.driver, both.subject
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -34,7 +34,6 @@ DIGEST_NOTE = f"{DOMAIN}/artifact-digest"
 VERSION_NOTE = f"{DOMAIN}/model-version"
 ROUTE_NOTE = f"{DOMAIN}/route"  # the route as desired when this object was written, in wire form
 BEFORE_NOTE = f"{DOMAIN}/route-before"  # the one it replaced: in force until the new one is accepted
-WARM_NOTE = f"{DOMAIN}/warm"  # uids of Deployments that have been ready and were given traffic
 APPLIED_NOTE = f"{DOMAIN}/applied-at"
 
 SELECTOR_ALL = f"app.kubernetes.io/managed-by={MANAGER}"
