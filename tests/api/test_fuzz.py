@@ -118,10 +118,11 @@ def fuzz_all(folder: Path, who: str, *, examples: int, area: str = "") -> None:
         raise ExceptionGroup(f"{len(faults)} operations are not as documented", faults)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("who", CALLERS)
 def test_generated_calls_are_answered_as_documented(who: str, tmp_path: Path) -> None:
-    fuzz_all(tmp_path, who, examples=4 if who == "alice" else 1)
+    fuzz_all(tmp_path, who, examples=2 if who == "alice" else 1)
 
 
 @pytest.mark.slow

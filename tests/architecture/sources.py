@@ -30,7 +30,7 @@ def text_of(path: Path) -> str:
 
 
 def files_with(word: str, *programs: str) -> list[Path]:
-    """Those of ``python_files`` in which ``word`` stands: the others need not be parsed to know that they do without."""
+    """Those of ``python_files`` in which ``word`` stands: the others need not be parsed to know that they lack it."""
     return [path for path in python_files(*programs) if word in text_of(path)]
 
 
