@@ -10,6 +10,18 @@ from typing import ClassVar
 from apps.kernel.errors import FieldError, InvalidInput
 
 
+def number_typed(text: str) -> float:
+    """``1,000`` is a thousand, ``99,5`` and ``99,5 %`` are what a keyboard with a decimal comma writes.
+
+    Raises ValueError for what is no finite number, the empty text among it.
+    """
+    plain = text.replace(" ", "").removesuffix("%")
+    value = float(re.sub(r",(?=\d{3}(?!\d))", "", plain).replace(",", "."))
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 class TypedForm:
     """``values``: field -> text as typed; ``faults``: field -> sentence.
 
@@ -28,16 +40,13 @@ class TypedForm:
 
     def number(self, name: str) -> float | None:
         """None where nothing was typed; ``FAULTY``, and a fault, where it is no number."""
-        text = self[name].replace(" ", "").removesuffix("%")
-        # "1,000" is a thousand, "99,5" is what a keyboard with a decimal comma writes
-        text = re.sub(r",(?=\d{3}(?!\d))", "", text).replace(",", ".")
-        if not text:
+        if not self[name].replace(" ", "").removesuffix("%"):
             return None
         try:
-            value = float(text)
+            value = number_typed(self[name])
         except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or abs(value) > self.MOST:
+            value = math.inf
+        if abs(value) > self.MOST or not math.isfinite(value):
             self.faults[name] = f"{self[name][:40]!r} is no number."
             return self.FAULTY
         return value

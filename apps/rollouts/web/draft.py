@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from apps.kernel.errors import InvalidInput
+from apps.kernel.typed import number_typed
 from apps.rollouts.domain.plan import GateSpec, Metric, Step, Strategy
 from apps.rollouts.domain.strategies import FAST, PROFILES, STANDARD, approval_step
 from apps.rollouts.domain.validate import MAX_WARM_SECONDS
@@ -158,7 +159,7 @@ class Draft:
 
     def _number(self, name: str, low: float, high: float) -> float | None:
         try:
-            value = float(self[name].replace(",", "."))
+            value = number_typed(self[name])
         except ValueError:
             self.faults[name] = f"{self[name] or 'Nothing'} is not a number; write one from {low:g} to {high:g}."
             return None

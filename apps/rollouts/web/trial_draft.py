@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from apps.experiments.domain.design import Design
 from apps.kernel.errors import InvalidInput
+from apps.kernel.typed import number_typed
 from apps.rollouts.domain.plan import FULL_BP, Inconclusive, Step, StepKind
 
 ERRORS, SLOW, EVENT = "errors", "slow", "event"
@@ -46,7 +47,7 @@ class Typed:
         if is_optional and not given:
             return None
         try:
-            value = float(given.replace(",", ""))
+            value = number_typed(given)
         except ValueError:
             self._faults[name] = f"{given or 'Nothing'} is not a number; write one from {low:g} to {high:g}."
             return None
