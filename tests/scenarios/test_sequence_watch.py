@@ -147,7 +147,12 @@ def test_one_approval_answers_every_member_and_is_bound_to_the_whole_plan(fleet:
     review = Review.objects.get()
     assert (review.subject_kind, review.subject_id) == ("sequence", sequence.pk)
     assert review.plan_hash == sequence.plan_hash
-    assert set(review.evidence["sequence"]) == {"alpha", "bravo", "charlie"}
+    listed = [(one["endpoint"], one["wave"], one["plan_hash"]) for one in review.evidence["endpoints"]]
+    planned = enumerate(sequence.plan["waves"], 1)
+    assert listed == [
+        (one["endpoint"], number, one["plan_hash"]) for number, wave in planned for one in wave["members"]
+    ]
+    assert {endpoint for endpoint, _, _ in listed} == {"alpha", "bravo", "charlie"}
     assert "alpha, bravo, charlie" in review.request
     approve(ana)
     fleet.run(600, sequence)

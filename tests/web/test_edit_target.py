@@ -179,7 +179,7 @@ def test_what_endpoints_stand_on_is_refused_naming_them(
     answer = ada.post(PAGE, open_form(ada) | {"namespace": "other"})
     assert (answer.status_code, "late-arrival" in answer.content.decode()) == (409, True)
     html = ada.post(PAGE, open_form(ada) | {"profile.memory": "2Gi"}).content.decode()
-    assert "made anew" in html
+    assert "late-arrival: the pod of 1.0.0 is replaced: a new one starts beside it" in html
     Rollout.objects.update(phase="baking")
     answer = ada.post(PAGE, fields_of(html) | {"do": "save"})
     assert (answer.status_code, rollout.pk in answer.content.decode()) == (409, True)

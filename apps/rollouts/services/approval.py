@@ -42,11 +42,11 @@ def approval_ask(look: Look, after: RolloutState, action: Action) -> RolloutStat
 def _review(look: Look, after: RolloutState, index: int) -> Review:
     """Of the rollout's step, or the one of the whole sequence that it belongs to."""
     rollout, step = look.rollout, after.plan.steps[index]
-    endpoint, terms, request = rollout.endpoint, _terms(step, rollout), _request(rollout, after)
+    endpoint, terms = rollout.endpoint, _terms(step, rollout)
     evidence = review_evidence(look.state, look.seen, index)
     sequence = sequence_asked_for(rollout)
     if sequence is not None:
-        return sequence_review(sequence, rollout, evidence=evidence, terms=terms, request=request)
+        return sequence_review(sequence, rollout, evidence=evidence, terms=terms, share=_share(after))
     return review_open(
         actor=SYSTEM,
         subject=Subject(
@@ -59,7 +59,7 @@ def _review(look: Look, after: RolloutState, index: int) -> Review:
             environment=endpoint.target.environment,
         ),
         title=f"{after.candidate_version} on {after.endpoint}: {title_of(after.plan.steps, index)}?",
-        request=request,
+        request=_request(rollout, after),
         plan_hash=after.plan.plan_hash,
         evidence=evidence,
         terms=terms,
@@ -91,10 +91,13 @@ def _is_over(after: RolloutState) -> bool:
 
 
 def _request(rollout: Rollout, after: RolloutState) -> str:
-    served = "its arm" if after.has_arms else f"{after.weight_bp / 100:g} % of the requests"
-    share = f"{after.candidate_version} serves {served}"
     note = f" Note: {rollout.note}" if rollout.note else ""
-    return f"{rollout.created_by} started this rollout. {share}; guardrails go on until you decide.{note}"
+    return f"{rollout.created_by} started this rollout. {_share(after)}; guardrails go on until you decide.{note}"
+
+
+def _share(after: RolloutState) -> str:
+    served = "its arm" if after.has_arms else f"{after.weight_bp / 100:g} % of the requests"
+    return f"{after.candidate_version} serves {served}"
 
 
 def _terms(step: Step, rollout: Rollout) -> Terms:

@@ -29,11 +29,18 @@ def sequence_asked_for(rollout: Rollout) -> RolloutSequence | None:
 
 
 def sequence_review(
-    sequence: RolloutSequence, rollout: Rollout, *, evidence: Mapping[str, Any], terms: Terms, request: str
+    sequence: RolloutSequence, rollout: Rollout, *, evidence: Mapping[str, Any], terms: Terms, share: str
 ) -> Review:
-    """The standing review of the sequence, or a new one with what the first member that asks has measured."""
+    """The standing review of the sequence, or a new one with what the first member that asks has measured. ``share``:
+    what that one serves, in words."""
     version, plan = sequence.candidate_version, sequence.plan
-    names = [one["endpoint"] for wave in plan["waves"] for one in wave["members"]]
+    places = [
+        {"endpoint": one["endpoint"], "wave": number, "plan_hash": one["plan_hash"]}
+        for number, wave in enumerate(plan["waves"], 1)
+        for one in wave["members"]
+    ]
+    names = [str(one["endpoint"]) for one in places]
+    note = f" Note: {sequence.note}" if sequence.note else ""
     endpoint = rollout.endpoint
     return review_open(
         actor=SYSTEM,
@@ -47,10 +54,11 @@ def sequence_review(
             environment=endpoint.target.environment,
         ),
         title=f"{version.semver} to all {len(names)} endpoints of the sequence: on to 100 % at each?"[:200],
-        request=f"{request} This one approval is for every endpoint of the sequence: {', '.join(names)}.",
+        request=f"{sequence.created_by} started this sequence. {endpoint.name} came to its question first: {share} "
+        "there; guardrails go on until you decide. This one approval is for every endpoint of the sequence: "
+        f"{', '.join(names)}.{note}",
         plan_hash=sequence.plan_hash,
-        evidence={**evidence, "sequence": {one["endpoint"]: one["plan_hash"] for wave in plan["waves"]
-                                           for one in wave["members"]}},
+        evidence={**evidence, "endpoints": places},
         terms=replace(terms, people=sorted({*terms.people, *sequence.starters})),
         wake=Wake("rollouts.tick", {"rollout_id": rollout.pk}),
     )  # fmt: skip

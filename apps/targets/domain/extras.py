@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from apps.targets.domain.driver import Observed
+from apps.targets.domain.driver import Driver, Observed
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.preflight import PreflightReport
 
@@ -35,6 +35,15 @@ class Preflighted(Protocol):
 
     def preflight(self, plan: EndpointPlan, *, seconds: float) -> PreflightReport:
         """Takes about ``seconds`` at most; what could not be asked by then is said to be. Raises DriverError."""
+
+
+@runtime_checkable
+class Remaking(Protocol):
+    """Can say whose pods a change of the target's settings replaces, without asking the target."""
+
+    def remade(self, plan: EndpointPlan, before: Driver) -> Sequence[str]:
+        """What becomes of ``plan`` under these settings when those of ``before`` made its pods: one sentence for each
+        version whose pods are replaced, without its full stop."""
 
 
 @runtime_checkable

@@ -109,6 +109,9 @@ def _write(stored: Endpoint, observed: Observed | None, error: str, told: Told) 
             changes |= {"applied_generation": 0, "reconcile_due_at": Now()}
             enqueue_task("targets.reconcile", endpoint_id=stored.pk)  # callers may get no answer: not at the next tick
             _log_loss(stored, observed)
+        elif _is_worth_a_try(stored, observed):
+            changes["reconcile_due_at"] = Now()
+            enqueue_task("targets.reconcile", endpoint_id=stored.pk)
     Endpoint.objects.filter(pk=stored.pk).update(**changes)
 
 
@@ -128,6 +131,16 @@ def _lost(stored: Endpoint, observed: Observed | None) -> bool:
     if stored.removed_at is not None:
         return observed is not None
     return bool(_divergence(stored, observed))
+
+
+def _is_worth_a_try(stored: Endpoint, observed: Observed | None) -> bool:
+    """After a refusal the next try comes in a minute: a person has to change something first. Now something is gone
+    besides, so that callers may get no answer, or what was in dispute is as desired again."""
+    if not stored.apply_error or stored.observed is None or observed is None:
+        return False
+    before = observed_from_json(stored.observed).changes
+    missing = [one for one in observed.changes if not one.field]
+    return any(not any(one.same_as(old) for old in before) for one in missing) or bool(before and not observed.changes)
 
 
 def _divergence(stored: Endpoint, observed: Observed | None) -> str:

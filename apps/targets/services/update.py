@@ -16,14 +16,15 @@ from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, DriverError, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task, publish_live
 from apps.targets.domain.change import Difference, differences_of, held_in, homes_in, remakes_pods
-from apps.targets.domain.driver import ProbeReport
+from apps.targets.domain.driver import Driver, ProbeReport
+from apps.targets.domain.extras import Remaking
 from apps.targets.images.builds import OPEN
 from apps.targets.models import Endpoint, Environment, ImageBuild, Target
-from apps.targets.selectors import target_get
+from apps.targets.selectors import plan_of, target_get
 from apps.targets.services.connect import probe_values, words_faults
 from apps.targets.services.connection_check import connection_faults, faults_refuse
 from apps.targets.services.credentials import credentials_kept, credentials_sealed
-from apps.targets.services.drivers import driver_made
+from apps.targets.services.drivers import driver_for, driver_made
 from apps.targets.services.scope import shared_require
 from apps.targets.services.under_way import busy, under_way
 
@@ -131,25 +132,37 @@ def target_update(
 
 
 def _asked(change: TargetChange, credentials: Mapping[str, Any]) -> TargetChange:
-    report, error = None, ""
+    report, error, warnings = None, "", []
     try:
-        report = driver_made(change.target.kind, change.values["connection"], credentials).probe()
+        driver = driver_made(change.target.kind, change.values["connection"], credentials)
+        warnings = _warnings(change, driver)
+        report = driver.probe()
     except (DriverError, InvalidInput) as fault:
         error = fault.detail
     return TargetChange(
         change.target, change.values, change.differences, change.credentials, change.replaced, change.forgotten,
-        report, error, tuple(_warnings(change)),
+        report, error, tuple(warnings),
     )  # fmt: skip
 
 
-def _warnings(change: TargetChange) -> list[str]:
-    names = [one.name for one in _served(change.target)]
-    if not names or not remakes_pods(change.differences):
+def _warnings(change: TargetChange, driver: Driver) -> list[str]:
+    """Whose pods are replaced with it, and how, endpoint by endpoint."""
+    if not remakes_pods(change.differences) or not isinstance(driver, Remaking):
         return []
-    return [
-        f"The pods of {', '.join(names)} are made anew with it soon after, by the cluster's own rolling update: no "
-        "guardrail watches that. For a version's sake, change it and roll the version out."
-    ]
+    try:
+        before = driver_for(change.target)
+    except (DriverError, InvalidInput):
+        return []  # what it is changed from opens nothing any more: there is nothing to compare with
+    found = []
+    for endpoint in _served(change.target):
+        plan = plan_of(endpoint) if endpoint.removed_at is None else None
+        said = driver.remade(plan, before) if plan is not None else ()
+        if said:
+            found.append(
+                f"{endpoint.name}: {'; '.join(said)}. No guardrail watches that, only being ready counts: where "
+                "the new ones never are, the old go on serving."
+            )
+    return found
 
 
 def _refuse_held(change: TargetChange, *, is_held: bool = False) -> None:

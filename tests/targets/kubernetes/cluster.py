@@ -338,7 +338,9 @@ def _wait_for_nodes(cluster: Cluster, count: int) -> None:
     end_at = time.monotonic() + START_SECONDS
     while True:
         found = cluster.call("GET", "/api/v1/nodes")["items"]
-        conditions = [one for item in found for one in item["status"].get("conditions") or ()]
+        # a new node is tainted as not ready until the controller has seen that it is: it takes no pod before
+        free = [item for item in found if not item["spec"].get("taints")]
+        conditions = [one for item in free for one in item["status"].get("conditions") or ()]
         if sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions) == count:
             return
         if time.monotonic() > end_at:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
 
-from apps.kernel.clock import now
+from apps.kernel.clock import now, set_clock
 from apps.kernel.errors import InvalidInput, PolicyRefused
 from apps.rollouts.domain.plan import Step, StepKind
 from apps.rollouts.models import Rollout
@@ -16,12 +21,17 @@ from apps.rollouts.selectors import rollout_get, transitions_of
 from apps.rollouts.services.lifecycle import rollout_command
 from apps.rollouts.services.plan import rollout_plan
 from apps.rollouts.services.warm import warm_release_due
+from apps.targets.drivers.kubernetes.api import Api
 from apps.targets.models import Target
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 from apps.targets.services.drivers import driver_for
+from apps.targets.services.idle import ROUND_SECONDS, WINDOW_SECONDS
 from apps.targets.services.observe import endpoint_observe
 from apps.targets.services.preflight import endpoint_preflight, endpoint_preflight_new
+from apps.targets.services.reconcile import reconcile_due
 from apps.targets.services.story import endpoint_divergences
+from apps.targets.services.update import target_change, target_update
+from tests.fakes.clock import FakeClock
 from tests.fakes.registry import make_version
 from tests.fakes.targets import ALICE
 from tests.targets.kubernetes import journey_world
@@ -247,6 +257,78 @@ def test_what_somebody_deleted_or_changed_is_told_with_what_became_of_it(
     hands.scale(name, 1)
     world.until(lambda: endpoint_divergences(world.endpoint.pk)[0].is_healed)
     assert "Pilothouse did not force it" in endpoint_divergences(world.endpoint.pk)[0].sentence
+
+
+def test_another_profile_is_told_before_it_is_stored_and_replaces_pods_that_nobody_misses(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    (old,) = _deployments(cluster, namespace)
+    wanted = {**target.connection, "profile": {**target.connection["profile"], "memory": "96Mi"}}
+    planned = target_change(actor=ALICE, target_id=target.pk, connection=wanted)
+    (warning,) = planned.warnings
+    assert warning.startswith("late-arrival: the pod of 1.0.0 is replaced: a new one starts beside it")
+    target_update(actor=ALICE, change=planned)
+    shares: list[dict[str, int]] = []
+
+    def is_replaced() -> bool:
+        shares.append(_weights(cluster, namespace))
+        return old not in _deployments(cluster, namespace)
+
+    world.until(is_replaced)
+    (new,) = _deployments(cluster, namespace)
+    assert [share for number, share in enumerate(shares) if number == 0 or share != shares[number - 1]] == [
+        {old: 10_000},
+        {new: 10_000},
+    ]
+    world.until(lambda: (world.endpoint.observed or {}).get("applied_generation") == 1)
+    assert endpoint_divergences(world.endpoint.pk) == [], "nobody has done that by hand"
+    again = {**wanted, "conflicts": "heal"}
+    assert target_change(actor=ALICE, target_id=target.pk, connection=again).warnings == ()
+
+
+def test_an_idle_endpoint_costs_no_write_and_less_than_a_read_per_tick(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    """A minute of ticks without an observer; each endpoint has its turn once."""
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    world.until(lambda: world.endpoint.applied_generation == world.endpoint.generation)
+    reconcile_due(10, "worker-1")
+    endpoint_observe(world.endpoint.pk)
+    methods: list[str] = []
+    original = Api._once
+
+    def once(self: Api, doing: str, method: str, *args: Any, **params: Any) -> Any:
+        methods.append(method)
+        return original(self, doing, method, *args, **params)
+
+    minute = now().replace(second=0, microsecond=0)
+    ticks = [minute + timedelta(seconds=second) for second in range(0, ROUND_SECONDS, WINDOW_SECONDS)]
+    with patch.object(Api, "_once", once), CaptureQueriesContext(database) as queries:
+        for at in ticks:
+            with set_clock(FakeClock(at)):
+                assert reconcile_due(10, "worker-1") == 0
+    assert set(methods) == {"get"}, "it was looked at, and nothing written"
+    assert len(methods) <= len(ticks)
+    assert [query["sql"] for query in queries if not query["sql"].startswith("SELECT")] == []
+
+
+def test_what_is_deleted_during_a_dispute_over_a_field_does_not_wait_for_its_end(
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+) -> None:
+    """A refused apply is tried again in a minute; a Deployment that is gone is not to be missed so long."""
+    target_probe(target_id=target.pk)
+    world = serve(target, tmp_path)
+    name, hands = _workload(cluster, namespace, "v1-0-0"), Hands(cluster, namespace)
+    hands.scale(name, 2)
+    world.until(lambda: "belongs to kubectl-scale" in world.endpoint.apply_error)
+    hands.delete("deployments", name)
+    world.until(lambda: _deployments(cluster, namespace) == [])
+    endpoint_observe(world.endpoint.pk)
+    world.until(lambda: _deployments(cluster, namespace) == [name], seconds=40)
+    world.until(lambda: world.endpoint.apply_error == "")
 
 
 def test_a_pool_without_room_refuses_the_start_with_the_sum(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from apps.targets.domain.driver import (
@@ -22,7 +22,7 @@ from apps.targets.domain.driver import (
 )
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror, Route
 from apps.targets.drivers.kubernetes.conditions import Health, health_of
-from apps.targets.drivers.kubernetes.drift import differences, manager_of
+from apps.targets.drivers.kubernetes.drift import differences, is_ours, manager_of
 from apps.targets.drivers.kubernetes.names import (
     APPLIED_NOTE,
     BEFORE_NOTE,
@@ -37,12 +37,13 @@ from apps.targets.drivers.kubernetes.names import (
 from apps.targets.drivers.kubernetes.record import Record
 from apps.targets.drivers.kubernetes.relief import Relief, relief_of
 from apps.targets.drivers.kubernetes.render import Bundle, render
+from apps.targets.drivers.kubernetes.replacing import Replacement, replacements
 from apps.targets.drivers.kubernetes.resources import DEPLOYMENT
 from apps.targets.drivers.kubernetes.routes import Router, RouteSeen
 from apps.targets.drivers.kubernetes.settings import Conflicts, KubernetesSettings
 from apps.targets.drivers.kubernetes.world import Manifest, World
 
-_LONGEST = 200
+_LONGEST, _LONG = 200, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Assessment:
     """``waiting`` says why the route must not move yet; ``is_routed`` that it stands as desired; ``leftovers`` may be
     deleted now; ``changes`` is what somebody changed or deleted by hand, ``route_changes`` the same of the route;
     ``is_yielding``: leftovers go before anybody is ready, because the plan declares a downtime and there is no room
-    beside them. ``aim`` is the plan with the route that is right now: who has no ready pod gives its weight away."""
+    beside them. ``aim`` is the plan with the route that is right now: who has no ready pod gives its weight away.
+    ``replaced`` are the variants whose pods are made anew under another profile, ``outdated`` what is still as we have
+    written it ourselves before, in words: neither was changed by hand."""
 
     plan: EndpointPlan
     aim: EndpointPlan
@@ -68,6 +71,8 @@ class Assessment:
     applied_at: datetime | None
     is_yielding: bool = False
     lacks_start: bool = False
+    replaced: Mapping[str, Replacement] = field(default_factory=dict)
+    outdated: tuple[str, ...] = ()
 
     @property
     def needed(self) -> set[str]:
@@ -81,7 +86,14 @@ class Assessment:
     @property
     def is_true(self) -> bool:
         ready = all(self.health[key].state is VariantState.READY for key in self.needed)
-        return self.is_routed and self.seen.is_accepted and ready and not self.changes and not self.relief
+        return (
+            self.is_routed
+            and self.seen.is_accepted
+            and ready
+            and not self.changes
+            and not self.outdated
+            and not self.relief
+        )
 
     @property
     def awaits_apply(self) -> str:
@@ -90,6 +102,8 @@ class Assessment:
             return self.relief.sentence  # before anything else: callers get no answer meanwhile
         if self.changes:
             return f"changed by hand: {self.changed[0]}"
+        if self.outdated:
+            return self.outdated[0]
         if not self.is_routed and not self.waiting:
             return "every variant that gets traffic is ready: the route can move"
         if not self.is_routed and self.lacks_start:
@@ -118,7 +132,8 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
     }
     live_route = world.route(router)
     seen = router.seen(live_route)
-    relief = relief_of(plan, bundle.names, health, seen)
+    replaced = {} if router.brings_pods else replacements(plan, bundle.names, health, world, seen, at)
+    relief = _relief(plan, bundle, health, replaced, seen)
     aim = replace(plan, route=replace(plan.route, weights_bp=relief.weights_bp)) if relief else plan
     is_routed = _is_routed(aim, bundle, seen)
     strangers = tuple(world.strangers(workload.name for workload in bundle.names.values()))
@@ -128,7 +143,9 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
     is_drained = is_routed and seen.is_accepted and applied_at is not None and at >= applied_at + drain
     waiting = _waiting(aim, bundle, health, seen)
     lacks_room = any(health[key].lacks_room for key in needed_variants(plan.route))
+    is_covered = any(one.is_covering for one in replaced.values())
     yields = bool(waiting) and not is_routed and lacks_room and bool(yielding(bundle, seen, strangers))
+    changes, outdated = _changes(bundle, world, replicas, settings, replaced, is_routed=is_routed)
     return Assessment(
         plan=plan,
         aim=aim,
@@ -139,14 +156,29 @@ def assess(record: Record, world: World, settings: KubernetesSettings, router: R
         is_routed=is_routed,
         waiting=waiting,
         strangers=strangers,
-        leftovers=strangers if is_drained or yields else (),
+        leftovers=strangers if (is_drained and not is_covered) or yields else (),
         is_yielding=yields,
         lacks_start=router.brings_pods and any(world.deployment(one.name) is None for one in bundle.names.values()),
-        changes=tuple(_changes(bundle, world, replicas, settings, is_routed=is_routed)),
+        changes=changes,
         route_changes=tuple(_route_changes(router, seen, main, settings, waiting)),
         in_force=_in_force(seen, main),
         applied_at=applied_at,
+        replaced=replaced,
+        outdated=outdated,
     )
+
+
+def _relief(
+    plan: EndpointPlan,
+    bundle: Bundle,
+    health: Mapping[str, Health],
+    replaced: Mapping[str, Replacement],
+    seen: RouteSeen,
+) -> Relief:
+    """While the pods of a variant are replaced, those that serve count."""
+    serving = {key: one for key, one in replaced.items() if one.is_covering}
+    names = {key: serving[key].name if key in serving else bundle.names[key].name for key in bundle.names}
+    return relief_of(plan, names, {**health, **{key: one.old for key, one in serving.items()}}, seen)
 
 
 def needed_variants(route: Route) -> set[str]:
@@ -232,20 +264,37 @@ def _waiting(plan: EndpointPlan, bundle: Bundle, health: Mapping[str, Health], s
 
 
 def _changes(
-    bundle: Bundle, world: World, replicas: Mapping[str, int], settings: KubernetesSettings, *, is_routed: bool
-) -> Iterator[HandChange]:
-    """The first field of each object, and what is missing."""
-    for manifests in (bundle.shared, *bundle.workloads.values()):
+    bundle: Bundle,
+    world: World,
+    replicas: Mapping[str, int],
+    settings: KubernetesSettings,
+    replaced: Mapping[str, Replacement],
+    *,
+    is_routed: bool,
+) -> tuple[tuple[HandChange, ...], tuple[str, ...]]:
+    """What somebody did: the first field of each object, and what is missing. And what is not yet as it is desired now:
+    it is as we have written it before, or there is an earlier recipe of it."""
+    found: list[HandChange] = []
+    outdated: dict[str, None] = {}
+    for key, manifests in (("", bundle.shared), *bundle.workloads.items()):
         for manifest in manifests:
             live, named = world.get(manifest), f"{manifest['kind']} {manifest['metadata']['name']}"
+            if live is None and key in replaced:
+                outdated[replaced[key].sentence] = None
+                continue
             if live is None:
-                yield HandChange(named)
+                found.append(HandChange(named))
                 continue
             wrong = differences(manifest, live)
             if replicas and not is_routed:  # they are the route, and on their way
                 wrong = [item for item in wrong if item.path != "spec.replicas"]
-            if wrong:
-                yield _change(named, live, wrong[0].path, repr(wrong[0].wanted), repr(wrong[0].found), settings)
+            by_hand = next((item for item in wrong if not is_ours(live, item.path)), None)
+            if by_hand is not None:
+                found.append(_change(named, live, by_hand.path, repr(by_hand.wanted), repr(by_hand.found), settings))
+            elif wrong:
+                one = wrong[0]
+                outdated[f"{named}: {one.path} is still {one.found!r}, desired is {one.wanted!r} now"[:_LONG]] = None
+    return tuple(found), tuple(outdated)
 
 
 def _change(named: str, live: Manifest, path: str, wanted: str, found: str, settings: KubernetesSettings) -> HandChange:
@@ -291,14 +340,19 @@ def _in_force(seen: RouteSeen, main: Manifest | None) -> Route | None:
 
 def _route_error(found: Assessment) -> str:
     if not found.is_routed:
+        replaced = next((one for one in found.replaced.values() if one.is_covering), None)
+        if found.waiting and replaced is not None:
+            return f"{replaced.version}: {replaced.progress}"
         return found.waiting or (found.relief.sentence if found.relief else "the route is on its way")
     problem = "" if found.seen.is_accepted else found.seen.problem
     return "; ".join(text for text in (found.relief.sentence if found.relief else "", problem) if text)
 
 
 def _variant(found: Assessment, key: str) -> ObservedVariant:
-    health, spec = found.health[key], found.bundle.names[key].spec
-    name = found.bundle.names[key].name
+    health, spec, name = found.health[key], found.bundle.names[key].spec, found.bundle.names[key].name
+    replaced = found.replaced.get(key)
+    if replaced is not None and replaced.is_covering:
+        health = replace(replaced.old, reason="; ".join(filter(None, (replaced.old.reason, replaced.progress))))
     by_hand = next((text for text in found.changed if name in text and "is not there" not in text), "")
     return ObservedVariant(
         key=key,

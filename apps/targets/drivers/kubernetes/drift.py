@@ -47,6 +47,14 @@ def manager_of(live: Mapping[str, Any], path: str) -> str:
     return next((str(item["manager"]) for item in entries if _owns(item.get("fieldsV1") or {}, parts)), "")
 
 
+def is_ours(live: Mapping[str, Any], path: str) -> bool:
+    """Whether the value at ``path`` is as we wrote it: we own it, and nobody beside us does. Who changes a field by any
+    other way than ours takes it over, and who takes it away leaves it to nobody."""
+    parts = re.findall(r"\[\d+\]|[^.\[\]]+", path)
+    ours = (item for item in live["metadata"].get("managedFields") or () if item.get("manager") == MANAGER)
+    return not manager_of(live, path) and any(_owns(item.get("fieldsV1") or {}, parts) for item in ours)
+
+
 def _owns(node: Mapping[str, Any], parts: Sequence[str]) -> bool:
     """``node`` is a FieldsV1: ``f:name``, and for items of lists ``k:{key}``, ``v:value``, ``i:index``; one that is
     empty before the path ends is owned as a whole."""

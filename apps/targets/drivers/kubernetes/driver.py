@@ -11,7 +11,7 @@ from kubernetes import client
 
 from apps.kernel.clock import now
 from apps.kernel.errors import DriverError
-from apps.targets.domain.driver import HandChange, Observed, ObservedVariant, PlanRefused, ProbeReport
+from apps.targets.domain.driver import Driver, HandChange, Observed, ObservedVariant, PlanRefused, ProbeReport
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.preflight import PreflightReport
 from apps.targets.drivers.kubernetes import building
@@ -23,9 +23,11 @@ from apps.targets.drivers.kubernetes.names import (
     VARIANT,
     owner_name,
     selector_of,
+    workload_of,
 )
 from apps.targets.drivers.kubernetes.preflight import missing_rights, preflight
 from apps.targets.drivers.kubernetes.record import record_bury
+from apps.targets.drivers.kubernetes.replacing import replaced_how
 from apps.targets.drivers.kubernetes.resources import CONFIG_MAP, POD
 from apps.targets.drivers.kubernetes.retry import Deadline
 from apps.targets.drivers.kubernetes.routes import router_of
@@ -111,6 +113,21 @@ class KubernetesDriver:
     def preflight(self, plan: EndpointPlan, *, seconds: float = PREFLIGHT_SECONDS) -> PreflightReport:
         """Would the cluster take this plan? Reads and dry runs only. Raises PlanRefused, TargetUnreachable."""
         return preflight(self.api, self.settings, self.router, plan, Deadline.after(seconds))
+
+    def remade(self, plan: EndpointPlan, before: Driver) -> Sequence[str]:
+        if not isinstance(before, KubernetesDriver):
+            return []
+        settings, was = self.settings.profile_of(plan.endpoint), before.settings.profile_of(plan.endpoint)
+        replicas = self.router.replicas(plan)
+        found = []
+        for spec in plan.variants:
+            if workload_of(plan, spec, settings).name == workload_of(plan, spec, was).name:
+                continue
+            if self.router.brings_pods:
+                found.append(f"the pods of {spec.version} are replaced by KServe's own update")
+            elif count := replicas.get(spec.key, spec.replicas):
+                found.append(replaced_how(spec.version, count, has_surge=settings.surge))
+        return found
 
     def check_connection(self) -> None:
         """Whether the files that the connection names hold what they should. Raises InvalidInput naming the field."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from apps.kernel.clock import now
 from apps.kernel.errors import DriverError
 from apps.kernel.verdicts import Verdict
 from apps.targets.domain.plan import EndpointPlan, Role
@@ -19,10 +20,12 @@ from apps.targets.drivers.kubernetes.access import Right, rights, rights_text, r
 from apps.targets.drivers.kubernetes.api import Api
 from apps.targets.drivers.kubernetes.assess import yielding
 from apps.targets.drivers.kubernetes.capacity import Demand, limit_faults, quota_faults, room_for
+from apps.targets.drivers.kubernetes.conditions import Health, health_of
 from apps.targets.drivers.kubernetes.drift import differences, unified
 from apps.targets.drivers.kubernetes.names import VARIANT, WORKLOAD, labels_in
 from apps.targets.drivers.kubernetes.render import Bundle, render
 from apps.targets.drivers.kubernetes.render.pod import pod_spec
+from apps.targets.drivers.kubernetes.replacing import replaced_how, replacements
 from apps.targets.drivers.kubernetes.resources import (
     ACCESS_REVIEW,
     DEPLOYMENT,
@@ -67,6 +70,7 @@ def preflight(
         *([("telemetry", lambda: _telemetry(api, told, deadline))] if (told := _told(bundle)) else []),
         ("quota", lambda: _quota(api, demands, [*freed, *warm], deadline)),
         ("capacity", lambda: _capacity(api, demands, freed, warm, missing, deadline)),
+        *([("pods", lambda: _pods(remade))] if (remade := _remade(plan, bundle, world, router)) else []),
         ("dry run", lambda: _dry_run(api, manifests, deadline)),
     ]
     return PreflightReport(
@@ -248,6 +252,39 @@ def _warm(world: World, bundle: Bundle) -> set[str]:
     keys = {spec.key for spec in held.plan.variants if spec.role is Role.WARM} if held and held.plan else set()
     gone = [item for item in world.strangers(_names(bundle)) if labels_in(item).get(VARIANT) in keys]
     return {labels_in(item).get(WORKLOAD, "") for item in gone} - {""}
+
+
+def _remade(plan: EndpointPlan, bundle: Bundle, world: World, router: Router) -> list[str]:
+    """Sentences about pods of versions that serve already and are replaced all the same: by another profile of the
+    target, or because an object of the same name says something else about them."""
+    if router.brings_pods:
+        return []
+    found = []
+    health = {spec.key: _health(bundle, world, spec.key) for spec in plan.variants}
+    seen = router.seen(world.route(router))
+    for one in replacements(plan, bundle.names, health, world, seen, now()).values():
+        if not one.is_ready:
+            how = replaced_how(one.version, one.new.desired, has_surge=one.has_surge)
+            found.append(f"{how[:1].upper()}{how[1:]}: the target's profile is another one than theirs.")
+    for spec in plan.variants:
+        mine = bundle.deployment_of(spec.key)
+        live = world.get(mine)
+        if live is not None and any(one.path.startswith("spec.template") for one in differences(mine, live)):
+            have, rolling = int(live["spec"].get("replicas", 1)), mine["spec"]["strategy"]["rollingUpdate"]
+            count = max(1, -(-have // 4)) if rolling["maxSurge"] else 1
+            found.append(f"The pods of {spec.version} are replaced in place, {count} at a time, by the cluster itself.")
+    return found
+
+
+def _health(bundle: Bundle, world: World, key: str) -> Health:
+    mine = bundle.deployment_of(key)
+    desired = int(mine["spec"].get("replicas", bundle.names[key].spec.replicas))
+    name = bundle.names[key].name
+    return health_of(world.deployment(name), world.pods_of(name), desired=desired, at=now())
+
+
+def _pods(remade: list[str]) -> Check:
+    return Check("pods", Verdict.PASS, " ".join(remade), numbers={"versions": len(remade)})
 
 
 def _dry_run(api: Api, manifests: list[Manifest], deadline: Deadline) -> Check:

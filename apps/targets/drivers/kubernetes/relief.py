@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from apps.targets.domain.driver import VariantState
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.drivers.kubernetes.conditions import Health
-from apps.targets.drivers.kubernetes.names import Workload
 from apps.targets.drivers.kubernetes.routes.base import RouteSeen
 
 
@@ -32,12 +31,10 @@ class Relief:
         return bool(self.taken)
 
 
-def relief_of(
-    plan: EndpointPlan, names: Mapping[str, Workload], health: Mapping[str, Health], seen: RouteSeen
-) -> Relief:
-    """Who is relieved under the route that is there now."""
+def relief_of(plan: EndpointPlan, names: Mapping[str, str], health: Mapping[str, Health], seen: RouteSeen) -> Relief:
+    """Who is relieved under the route that is there now. ``names`` are the workloads that serve, by variant."""
     wanted = {key: share for key, share in plan.route.weights_bp.items() if share}
-    taken = {key: share for key, share in wanted.items() if _is_out(plan, names[key].name, key, health[key], seen)}
+    taken = {key: share for key, share in wanted.items() if _is_out(plan, names[key], key, health[key], seen)}
     takers = _takers(plan, wanted, taken, health)
     if not taken or not takers:
         return Relief()
