@@ -17,7 +17,7 @@ from embedded.processes import is_alive
 from tests.stack import Stack, eventually
 
 ENDED = frozenset({"promoted", "rolled_back", "aborted", "failed", "superseded", "completed"})
-CONTROL_PLANE = ("worker", "beat", "observer", "web")
+CONTROL_PLANE = ("worker", "analysis", "beat", "observer", "web")
 _CHECK = "import json; from tests.chaos.invariants import broken_invariants; print(json.dumps(broken_invariants()))"
 _OUTBOX = "from apps.kernel.models import OutboxEntry; print(OutboxEntry.objects.count())"
 
@@ -99,11 +99,13 @@ def kill_program(stack: Stack, name: str) -> None:
     stack.signal_all(name, signal.SIGKILL)
 
 
-def replace_program(stack: Stack, name: str) -> None:
-    """Kill it, and wait until the launcher has started it again."""
-    before = stack.pid(name)
-    kill_program(stack, name)
-    eventually(lambda: stack.pid(name) != before, seconds=90, what=f"a new {name}")
+def replace_program(stack: Stack, *names: str) -> None:
+    """Kill them at once, and wait until the launcher has started them again."""
+    before = {name: stack.pid(name) for name in names}
+    for name in names:
+        kill_program(stack, name)
+    for name, pid in before.items():
+        eventually(lambda name=name, pid=pid: stack.pid(name) != pid, seconds=90, what=f"a new {name}")  # type: ignore[misc]
 
 
 def freeze_program(stack: Stack, name: str, seconds: float) -> None:

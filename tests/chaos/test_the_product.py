@@ -37,10 +37,10 @@ def test_a_canary_is_promoted_though_every_control_plane_program_is_killed_and_n
     stages = (has_begun, at(500), at(2_500), at(5_000))
     with steady_callers(stack.gateway) as callers:
         rollout = start(stack, "1.1.0")
-        for name, stage in zip(CONTROL_PLANE, stages, strict=True):
-            row = rollout.until(stage, seconds=120, what=f"the moment to kill the {name}")
-            assert not has_ended(row), f"it ended before the {name} was killed: {row}"
-            replace_program(stack, name)
+        for killed, stage in zip((CONTROL_PLANE[:2], *zip(CONTROL_PLANE[2:])), stages, strict=True):
+            row = rollout.until(stage, seconds=120, what=f"the moment to kill {killed}")
+            assert not has_ended(row), f"it ended before {killed} were killed: {row}"
+            replace_program(stack, *killed)
         row = rollout.until(has_ended, seconds=180, what="the end")
         assert row["phase"] == "promoted", row["reason"]
     measured(f"control plane killed: {len(callers.failed)} of {len(callers.answered)} calls failed")

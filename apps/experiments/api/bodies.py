@@ -30,29 +30,45 @@ MAX_ROWS = 5_000
 
 
 class MetricBody(StrictSerializer):
-    key = StrictChar(max_length=40)
-    kind = serializers.ChoiceField(choices=KINDS)
+    key = StrictChar(max_length=40, help_text="What `primary`, `secondary` and guardrails call it.")
+    kind = serializers.ChoiceField(
+        choices=KINDS,
+        help_text="proportion: share of units with the event (or of requests). mean: sum of a unit's values. ratio: "
+        "one event's values over another's. quantile: of latencies or values, never the primary metric.",
+    )
     source = serializers.ChoiceField(  # type: ignore[assignment]
         choices=SOURCES, default=Source.EVENT.value, help_text="event: reported outcomes; else telemetry."
     )
     name = StrictChar(max_length=80, default="", allow_blank=True)
-    event = StrictChar(max_length=40, default="", allow_blank=True)
-    denominator = StrictChar(max_length=40, default="", allow_blank=True)
-    quantile = StrictFloat(required=False, allow_null=True)
-    threshold_seconds = StrictFloat(required=False, allow_null=True)
+    event = StrictChar(
+        max_length=40, default="", allow_blank=True, help_text="The `events` of outcomes that it counts."
+    )
+    denominator = StrictChar(max_length=40, default="", allow_blank=True, help_text="ratio: the event below the line.")
+    quantile = StrictFloat(required=False, allow_null=True, help_text="quantile: 0.5, 0.95, 0.99 …")
+    threshold_seconds = StrictFloat(
+        required=False, allow_null=True, help_text="proportion from latency: requests that take longer are slow."
+    )
     higher_is_better = StrictBoolean(default=True)
     window_seconds = StrictInteger(
         min_value=0, max_value=10**8, required=False, allow_null=True, help_text="Only units older than this count."
     )
-    cap_lower = StrictFloat(required=False, allow_null=True)
-    cap_upper = StrictFloat(required=False, allow_null=True)
-    has_covariate = StrictBoolean(default=False)
+    cap_lower = StrictFloat(required=False, allow_null=True, help_text="A unit's value counts as at least this.")
+    cap_upper = StrictFloat(required=False, allow_null=True, help_text="And as at most this, in both arms.")
+    has_covariate = StrictBoolean(
+        default=False, help_text="Exposures carry `covariates`, known before: CUPED takes their noise out."
+    )
 
 
 class GuardrailBody(StrictSerializer):
-    metric = StrictChar(max_length=40)
-    margin = StrictFloat(required=False, allow_null=True)
-    limit = StrictFloat(required=False, allow_null=True)
+    metric = StrictChar(max_length=40, help_text="The key of one of `metrics`.")
+    margin = StrictFloat(
+        required=False, allow_null=True, help_text="How much worse than the control is tolerable, in its own unit."
+    )
+    limit = StrictFloat(
+        required=False,
+        allow_null=True,
+        help_text="Instead: the treatment's own share stays under it.",
+    )
 
 
 class WeightsBody(StrictSerializer):
@@ -61,27 +77,50 @@ class WeightsBody(StrictSerializer):
 
 
 class DesignBody(StrictSerializer):
-    hypothesis = StrictChar(max_length=2000)
-    unit = serializers.ChoiceField(choices=UNITS)
-    weights_bp = WeightsBody()
+    """Everything that is fixed before the first unit. `POST experiments/size` says what it costs and stores nothing."""
+
+    hypothesis = StrictChar(max_length=2000, help_text="What is expected, and why.")
+    unit = serializers.ChoiceField(
+        choices=UNITS, help_text="What is assigned and counted; requests are drawn by the gateway, without assignment."
+    )
+    weights_bp = WeightsBody(help_text="Sums to 10000; 5000 each needs the fewest units.")
     metrics = MetricBody(many=True)
-    primary = StrictChar(max_length=40)
-    secondary = serializers.ListField(child=StrictChar(max_length=40), default=list, max_length=20)
+    primary = StrictChar(max_length=40, help_text="The key of the one metric that decides.")
+    secondary = serializers.ListField(
+        child=StrictChar(max_length=40), default=list, max_length=20, help_text="Keys; for reading, p-values by Holm."
+    )
     guardrails = GuardrailBody(many=True, default=list)
-    mode = serializers.ChoiceField(choices=MODES, default=Mode.GROUP_SEQUENTIAL.value)
-    alpha = StrictFloat(default=0.05)
-    power = StrictFloat(default=0.8)
-    baseline = StrictFloat(required=False, allow_null=True)
-    spread = StrictFloat(required=False, allow_null=True)
-    effect_relative = StrictFloat(required=False, allow_null=True)
-    effect_absolute = StrictFloat(required=False, allow_null=True)
-    planned_total = StrictInteger(min_value=0, max_value=BIG, required=False, allow_null=True)
-    minimum_days = StrictInteger(min_value=0, max_value=1000, default=14)
-    looks = StrictInteger(min_value=0, max_value=10_000, default=14)
-    coverage_bp = StrictInteger(min_value=0, max_value=10_000, default=10_000)
-    dimensions = serializers.ListField(child=StrictChar(max_length=40), default=list, max_length=20)
-    look_every_hours = StrictInteger(min_value=0, max_value=1000, default=24)
-    stop_on_harm = StrictBoolean(default=True)
+    mode = serializers.ChoiceField(
+        choices=MODES,
+        default=Mode.GROUP_SEQUENTIAL.value,
+        help_text="group_sequential: for a planned size. always_valid: for any number of units, needs about 1.8 times.",
+    )
+    alpha = StrictFloat(default=0.05, help_text="Chance of a false alarm over all looks together, two-sided.")
+    power = StrictFloat(default=0.8, help_text="Chance to find the effect, if it is there.")
+    baseline = StrictFloat(required=False, allow_null=True, help_text="The primary metric today; a share is 0.2.")
+    spread = StrictFloat(required=False, allow_null=True, help_text="mean, ratio: standard deviation per unit.")
+    effect_relative = StrictFloat(
+        required=False, allow_null=True, help_text="Smallest effect worth finding, as a part of the baseline: 0.1."
+    )
+    effect_absolute = StrictFloat(required=False, allow_null=True, help_text="Or in the metric's own unit.")
+    planned_total = StrictInteger(
+        min_value=0, max_value=BIG, required=False, allow_null=True, help_text="Over both arms; null: what power needs."
+    )
+    minimum_days = StrictInteger(
+        min_value=0,
+        max_value=1000,
+        default=14,
+        help_text="Nothing ships before. 0 only with a planned_total, for trying out.",
+    )
+    looks = StrictInteger(min_value=0, max_value=10_000, default=14, help_text="Planned for; any number is allowed.")
+    coverage_bp = StrictInteger(
+        min_value=0, max_value=10_000, default=10_000, help_text="Part of all units that takes part; may grow later."
+    )
+    dimensions = serializers.ListField(
+        child=StrictChar(max_length=40), default=list, max_length=20, help_text="Names that exposures may carry."
+    )
+    look_every_hours = StrictInteger(min_value=0, max_value=1000, default=24, help_text="How often it looks by itself.")
+    stop_on_harm = StrictBoolean(default=True, help_text="Ends by itself, all traffic to stable, once harm is sure.")
 
 
 class ExperimentBody(StrictSerializer):

@@ -110,7 +110,10 @@ class ReadoutsView(ApiView):
         "readout_request",
         "Have it computed now",
         tag=TAG,
-        description="Every look is part of the design's many: looking costs nothing but is never free of counting.",
+        description="Poll `GET readouts/{id}` until `state` is `done` or `failed`; `kind` is then what to do (`ship`, "
+        "`roll_back`, `keep_running`, `stop_inconclusive`, `blocked`), `result.decision.reasons` why. Look as often as "
+        "you like: every look stands in the boundary of the next. One that waits already is answered again; the same "
+        "data give the same look.",
         path=EXPERIMENT,
         errors=(409,),
         is_idempotent=True,
@@ -204,6 +207,8 @@ class ReadoutView(ApiView):
         "readout_get",
         "One look: its progress, then its result",
         tag=TAG,
+        description="Numbers that are none (an interval without an end, what cannot be tested) are null; a comparison "
+        "that cannot be made has `undefined` with its reason, and `text` in words, instead of numbers.",
         path=READOUT,
         answers={200: ReadoutSchema},
     )

@@ -165,6 +165,8 @@ class PlanView(ApiView):
         "experiment_plan",
         "Fix the size: ready to start",
         tag=TAG,
+        description="Answers what `experiments/size` would, with R and Python lines that give every number again. "
+        "Units a day are measured where they can be; give `units_per_day` where nothing was measured yet.",
         path=EXPERIMENT,
         body=PlanBody,
         is_idempotent=True,
@@ -226,6 +228,7 @@ class ExtendView(ApiView):
         "experiment_extend",
         "More days, more coverage; in the mode always_valid more units",
         tag=TAG,
+        description="Never less. More coverage begins a new period: counts from before and after are never mixed.",
         path=EXPERIMENT,
         body=ExtendBody,
         is_idempotent=True,
@@ -244,7 +247,8 @@ class DecideView(ApiView):
         "experiment_decide",
         "End it with a decision made from the newest readout",
         tag=TAG,
-        description="Traffic goes back to the stable version; what is shipped is then rolled out.",
+        description="Traffic goes back to the stable version; what is shipped is then rolled out. Against what the "
+        "readout says it needs a `reason`, and counts as an override.",
         path=EXPERIMENT,
         body=DecideBody,
         is_idempotent=True,

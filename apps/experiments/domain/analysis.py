@@ -17,12 +17,12 @@ import numpy as np
 from apps.experiments.domain.design import Design, Metric
 from apps.experiments.domain.guarding import judge
 from apps.experiments.domain.health import Health, health_of
-from apps.experiments.domain.measuring import Measured, measure
+from apps.experiments.domain.measuring import Measured, measure, possible
 from apps.experiments.domain.pace import pace_show
 from apps.experiments.domain.samples import Samples, cluster_effects, ranks_show
 from apps.experiments.domain.shown import dimensions_show, measured_show
 from apps.experiments.domain.sums import UNITS, CellRow, cells_of
-from apps.experiments.domain.words import CONTROL, TREATMENT, Mode
+from apps.experiments.domain.words import CONTROL, TREATMENT, MetricKind, Mode
 from apps.kernel.canonical import sha256_of
 from apps.kernel.stats.confidence_sequence import confidence_sequence
 from apps.kernel.stats.decision import (
@@ -136,6 +136,7 @@ def analyse(inputs: Inputs) -> Verdict:
             inputs.planned_total,
             inputs.minimum_days,
             design.primary_metric.higher_is_better,
+            design.primary_metric.kind is MetricKind.PROPORTION,
         ),
         _primary_result(primary, bound),
         tuple(result for result, _ in rails),
@@ -174,7 +175,7 @@ def _bound(inputs: Inputs, primary: Measured) -> Bound:
     if design.mode is Mode.ALWAYS_VALID:
         sequence = confidence_sequence(found, primary.total, max(inputs.tuned_total, 2), alpha=design.alpha)
         crossed = sign if bool(sequence.excludes_null) else earlier
-        lower, upper = float(sequence.lower), float(sequence.upper)
+        lower, upper = possible(design.primary_metric, float(sequence.lower), float(sequence.upper))
         return Bound(information, lower, upper, crossed, number, p_value=float(sequence.p_value))
     times = [look.information for look in inputs.looks if look.information > 0.0]
     if information <= 0.0:
@@ -183,7 +184,8 @@ def _bound(inputs: Inputs, primary: Measured) -> Bound:
     repeated = repeated_interval(found, look)
     crossed = sign if bool(repeated.crossed) else earlier
     z = look.bound if math.isfinite(look.bound) else None
-    return Bound(information, float(repeated.lower), float(repeated.upper), crossed, number, z, look.alpha_spent)
+    lower, upper = possible(design.primary_metric, float(repeated.lower), float(repeated.upper))
+    return Bound(information, lower, upper, crossed, number, z, look.alpha_spent)
 
 
 def _primary_result(primary: Measured, bound: Bound) -> PrimaryResult:

@@ -9,14 +9,11 @@ plan <- read.csv("plan.csv", colClasses = "character")
 said <- setNames(plan$value, plan$name)
 num <- function(name) as.numeric(said[[name]])
 yes <- function(name) said[[name]] == "true"
-if (said[["undefined"]] != "") {
-  cat("the primary metric is undefined:", said[["undefined"]], "\n")
-  quit(status = 0)
-}
 alpha <- num("alpha")
 kind <- said[["kind"]]
 covariate <- yes("has_covariate")
 sums <- read.csv("sums.csv")
+sums$n <- as.numeric(sums$n) # R's integers end at 2^31, products of three sizes do not
 sums <- sums[sums$metric == said[["primary"]], ]
 c <- sums[sums$arm == "control", ]
 t <- sums[sums$arm == "treatment", ]
@@ -34,7 +31,10 @@ shares <- function() {
   d <- sum(w * (kt / nt - kc / nc)) / sum(w)
   p <- (nt^2 * kc - nc^2 * kt + nc * nt * (nc - nt) / 2) / n^2
   q <- (kc * (nt - kt) + kt * (nc - kc)) / (2 * n)
-  list(d = d, se = sqrt((d * sum(p) + sum(q)) / sum(w)^2), z = z, df = Inf)
+  se <- sqrt(max(d * sum(p) + sum(q), 0) / sum(w)^2)
+  # 0 % in one arm and 100 % in the other, in every period: the error under "no difference"
+  if ((all(kc == 0) && all(kt == nt)) || (all(kc == nc) && all(kt == 0))) se <- abs(d / z)
+  list(d = d, se = se, z = z, df = Inf)
 }
 
 arm <- function(x) {
@@ -58,7 +58,8 @@ means <- function() {
   }
   va <- a$v / a$n; vb <- b$v / b$n
   if (covariate) {
-    theta <- (dfa * a$c + dfb * b$c) / (dfa * a$w + dfb * b$w)
+    within <- dfa * a$w + dfb * b$w
+    theta <- ifelse(within > 0, (dfa * a$c + dfb * b$c) / within, 0)
     s <- b$n / (a$n + b$n)
     # each arm's mean is linear in the four means
     p <- -theta * s; q <- theta * s; e <- theta * (1 - s); f <- -theta * (1 - s)
@@ -70,14 +71,16 @@ means <- function() {
     b$y <- b$y + f * shift
     dfa <- dfa - 1; dfb <- dfb - 1
   }
-  ok <- a$n > 1 & b$n > 1
+  ok <- dfa > 0 & dfb > 0
   w <- ifelse(ok, as.numeric(a$n) * b$n / (a$n + b$n), 0)
   w <- (w / sum(w))[ok]
   d <- sum(w * (b$y - a$y)[ok])
   wa <- w^2 * va[ok]; wb <- w^2 * vb[ok]
   A <- sum(wa); B <- sum(wb)
   se <- sqrt(A + B - 2 * sum(w^2 * cov[ok]))
-  df <- 1 / ((A / (A + B))^2 / (A^2 / sum(wa^2 / dfa[ok])) + (B / (A + B))^2 / (B^2 / sum(wb^2 / dfb[ok])))
+  # an arm in which nothing varies adds no uncertainty
+  of <- function(total, parts, df) if (total > 0) total^2 / sum(parts^2 / df) else Inf
+  df <- 1 / ((A / (A + B))^2 / of(A, wa, dfa[ok]) + (B / (A + B))^2 / of(B, wb, dfb[ok]))
   list(d = d, se = se, z = d / se, df = df)
 }
 
@@ -126,9 +129,32 @@ always_valid <- function(se, total) {
   se * sqrt(2 * (x + 1) / x * log(sqrt(x + 1) / alpha))
 }
 
+total <- sum(as.numeric(c$n)) + sum(as.numeric(t$n))
+decide <- function(crossed, d) {
+  enough <- num("days") >= num("minimum_days")
+  if (yes("is_harmed")) {
+    "roll_back"
+  } else if (num("blocks") > 0) {
+    "blocked"
+  } else if (crossed && (d > 0) != yes("higher_is_better")) {
+    "roll_back"
+  } else if (crossed && enough && yes("is_safe")) {
+    "ship"
+  } else if (total >= num("planned_total") && enough) {
+    "stop_inconclusive"
+  } else {
+    "keep_running"
+  }
+}
+if (said[["undefined"]] != "") { # then nothing can be crossed; the rest decides
+  kind_found <- decide(FALSE, 0)
+  agrees <- kind_found == said[["decision"]]
+  cat("the primary metric is undefined:", said[["undefined"]], "\n")
+  cat(if (agrees) "agrees" else paste("DOES NOT AGREE: decision", kind_found), "\n")
+  quit(status = if (agrees) 0 else 1)
+}
 found <- if (kind == "proportion" && !covariate) shares() else means()
 d <- found$d; se <- found$se; z <- found$z; df <- found$df
-total <- sum(as.numeric(c$n)) + sum(as.numeric(t$n))
 half <- Inf
 crossed <- FALSE
 if (said[["mode"]] == "always_valid") {
@@ -145,22 +171,14 @@ if (said[["mode"]] == "always_valid") {
 }
 before <- num("crossed_before")
 crossed <- crossed || (before != 0 && before == sign(d))
-enough <- num("days") >= num("minimum_days")
-kind_found <- if (yes("is_harmed")) {
-  "roll_back"
-} else if (num("blocks") > 0) {
-  "blocked"
-} else if (crossed && (d > 0) != yes("higher_is_better")) {
-  "roll_back"
-} else if (crossed && enough && yes("is_safe")) {
-  "ship"
-} else if (total >= num("planned_total") && enough) {
-  "stop_inconclusive"
-} else {
-  "keep_running"
+kind_found <- decide(crossed, d)
+low <- d - half; high <- d + half
+# shares differ by 100 points at most, unless they are adjusted
+if (kind == "proportion" && !covariate && is.finite(half)) {
+  low <- max(low, -1); high <- min(high, 1)
 }
 cat(sprintf("difference %.10g  standard error %.10g  statistic %.10g\n", d, se, z))
-cat(sprintf("interval over all looks %.10g to %.10g  decision %s\n", d - half, d + half, kind_found))
+cat(sprintf("interval over all looks %.10g to %.10g  decision %s\n", low, high, kind_found))
 
 close <- function(mine, name) {
   theirs <- num(name)
@@ -168,7 +186,7 @@ close <- function(mine, name) {
 }
 checks <- c0(
   difference = close(d, "estimate"), `standard error` = close(se, "standard_error"),
-  statistic = close(z, "statistic"), lower = close(d - half, "lower"), upper = close(d + half, "upper"),
+  statistic = close(z, "statistic"), lower = close(low, "lower"), upper = close(high, "upper"),
   decision = kind_found == said[["decision"]]
 )
 wrong <- names(checks)[!checks]

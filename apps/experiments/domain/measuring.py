@@ -69,6 +69,14 @@ def measure(
     return _mean(metric, control, treatment, alpha)
 
 
+def possible(metric: Metric, lower: float, upper: float) -> tuple[float, float]:
+    """An interval of a difference without what no difference can be: shares differ by 100 points at most (unless they
+    are adjusted). An infinite end says that nothing is known, and stays."""
+    if metric.kind is not MetricKind.PROPORTION or metric.has_covariate:
+        return lower, upper
+    return tuple(max(-1.0, min(1.0, end)) if np.isfinite(end) else end for end in (lower, upper))  # type: ignore[return-value]
+
+
 def variables_of(metric: Metric) -> int:
     """How many sums a unit has: a value, or numerator and denominator; and the covariate."""
     return (2 if metric.kind is MetricKind.RATIO else 1) + int(metric.has_covariate)

@@ -60,7 +60,7 @@ def estimate_figure(looks: Sequence[Any], metric: Mapping[str, Any]) -> dict[str
     scale, suffix = _scale(metric)
     figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title=f"treatment − control{suffix}")}
     figure["layout"]["yaxis"] |= {"rangemode": "normal", "zeroline": True, "zerolinecolor": "var(--line-strong)"}
-    figure["layout"]["xaxis"] |= {"tickformat": "%d %b %H:%M"}
+    figure["layout"]["xaxis"] |= {"tickformat": "%d %b %H:%M", "nticks": 3}  # long labels: more overlap on a phone
     points = [point for look in looks if (point := _point(look, scale)) is not None]
     xs = [stamp(at.timestamp()) for at, _, _, _ in points]
     closed = [

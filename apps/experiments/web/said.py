@@ -10,6 +10,7 @@ from typing import Any, Final
 from apps.experiments.domain.words import CONTROL, TREATMENT, Status
 from apps.experiments.models import Experiment
 from apps.kernel.stats.decision import DecisionKind
+from apps.kernel.stats.undefined import Reason
 
 LEVELS: Final = {
     Status.DRAFT: ("unknown", "draft"),
@@ -99,8 +100,12 @@ def range_said(metric: Mapping[str, Any], lower: float | None, upper: float | No
 
 
 def lift_said(lift: Mapping[str, Any] | None) -> str:
-    if not lift or "undefined" in lift:
+    if not lift:
         return NONE
+    if "undefined" in lift:
+        return "none from 0" if lift["undefined"] == Reason.ZERO_BASELINE else NONE
+    if lift["lower"] is None or lift["upper"] is None:
+        return f"{lift['estimate'] * 100:+.3g} %"
     return f"{lift['estimate'] * 100:+.3g} % ({lift['lower'] * 100:+.3g} to {lift['upper'] * 100:+.3g})"
 
 

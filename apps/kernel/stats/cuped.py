@@ -108,11 +108,16 @@ def _pair(control: _Linear, treatment: _Linear, theta: Floats, share: Floats, pl
         right = np.einsum("...i,...ij,...j->...", a[1], spread_t, b[1])
         return np.asarray(left + right)
 
+    # theta costs a degree of freedom: with two units in an arm none is left, and nothing to judge its spread by
+    few = (plain.control.df < 2.0) | (plain.treatment.df < 2.0)
     codes = either(
-        plain.control.undefined, plain.treatment.undefined, first_of((~np.isfinite(theta), Reason.NOT_FINITE))
+        plain.control.undefined,
+        plain.treatment.undefined,
+        first_of((few, Reason.TOO_FEW_TO_ADJUST), (~np.isfinite(theta), Reason.NOT_FINITE)),
     )
+    # Where the covariate explains everything, rounding would leave a variance of -1e-20.
     arms = [
-        ArmEstimate(np.asarray(value), covariance(of, of), arm.df - 1.0, arm.units, codes)
+        ArmEstimate(np.asarray(value), np.maximum(covariance(of, of), 0.0), arm.df - 1.0, arm.units, codes)
         for value, of, arm in zip(values, (of_c, of_t), (plain.control, plain.treatment), strict=True)
     ]
     return Pair(arms[0], arms[1], covariance(of_c, of_t))

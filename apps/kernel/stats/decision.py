@@ -33,12 +33,14 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionPlan:
-    """planned_total: units over all arms for the promised power. minimum_days: before which nothing ships."""
+    """planned_total: units over all arms for the promised power. minimum_days: before which nothing ships. is_share:
+    differences are said in points of a hundred."""
 
     metric: str
     planned_total: int
     minimum_days: int
     higher_is_better: bool = True
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +130,25 @@ def _keep_running(plan: DecisionPlan, progress: Progress, waiting: list[str], in
     return Decision(DecisionKind.KEEP_RUNNING, (left, *waiting), units, days, inputs)
 
 
+def difference_words(estimate: float, lower: float, upper: float, *, is_share: bool) -> str:
+    """ "+0.006 (between +0.001 and +0.011)"; of shares "+0.6 points (between +0.1 and +1.1)"; without an interval that
+    says anything the estimate alone."""
+    scale, unit = (100.0, " points") if is_share else (1.0, "")
+    value = f"{scale * estimate:+.4g}{unit}"
+    if math.isinf(lower) and math.isinf(upper):
+        return value
+    return f"{value} (between {scale * lower:+.4g} and {scale * upper:+.4g})"
+
+
 def _words(plan: DecisionPlan, primary: PrimaryResult) -> str:
     better = (primary.estimate > 0.0) is plan.higher_is_better
     sure = f"surely {'better' if better else 'worse'} than the control"
+    said = difference_words(primary.estimate, primary.lower, primary.upper, is_share=plan.is_share)
+    numbers = f"{plan.metric}: {said}"
     if math.isinf(primary.lower) and math.isinf(primary.upper):
         if primary.crossed:
-            return f"{plan.metric}: {primary.estimate:+.4g}; the boundary was crossed at an earlier look: {sure}"
-        return f"{plan.metric}: {primary.estimate:+.4g}; this look may spend no error, so it decides nothing"
-    numbers = f"{plan.metric}: {primary.estimate:+.4g} (between {primary.lower:+.4g} and {primary.upper:+.4g})"
+            return f"{numbers}; the boundary was crossed at an earlier look: {sure}"
+        return f"{numbers}; this look may spend no error, so it decides nothing"
     if not primary.crossed:
         return f"{numbers}: the boundary of this look is not crossed"
     return f"{numbers}: {sure}"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import checks
-from .bernoulli import ShareVerdict, judge_share_between, log_e_below
+from .bernoulli import ShareVerdict, anytime_bounds, judge_share_between, log_e_below
 from .confidence_sequence import Sequence
 
 
@@ -101,19 +101,41 @@ def non_inferiority(
     SAFE: the harm is surely below the margin. HARMED: it is surely above. NOT_ENOUGH_DATA: neither, or undefined.
     Give it two-sided sequences at 2 alpha, whose ends are one-sided bounds at alpha.
     """
+    return non_inferiority_of(sequence.lower, sequence.upper, margin, higher_is_better=higher_is_better)
+
+
+def non_inferiority_of(
+    lower: npt.ArrayLike, upper: npt.ArrayLike, margin: npt.ArrayLike, *, higher_is_better: bool = True
+) -> npt.NDArray[np.str_]:
+    """`non_inferiority` from the ends of any interval that holds at every look."""
+    low, high = np.asarray(lower, np.float64), np.asarray(upper, np.float64)
     tolerated = np.asarray(margin, np.float64)
     if np.any(~(tolerated >= 0.0)):
         raise ValueError(f"margin must be at least 0, got {margin!r}")
     with np.errstate(invalid="ignore"):
         if higher_is_better:
-            safe, harmed = sequence.lower > -tolerated, sequence.upper < -tolerated
+            safe, harmed = low > -tolerated, high < -tolerated
         else:
-            safe, harmed = sequence.upper < tolerated, sequence.lower > tolerated
+            safe, harmed = high < tolerated, low > tolerated
     return np.where(
         safe,
         GuardrailVerdict.SAFE.value,
         np.where(harmed, GuardrailVerdict.HARMED.value, GuardrailVerdict.NOT_ENOUGH_DATA.value),
     )
+
+
+def share_difference_bounds(
+    control: tuple[int, int], treatment: tuple[int, int], *, alpha: float = 0.05
+) -> tuple[float, float]:
+    """(lower, upper) of treatment - control, each (events, units); each end is wrong, ever, with chance <= alpha.
+
+    Each arm's exact bounds at alpha / 2 a side (bernoulli.py), joined by the union bound: wide, but it needs no
+    variance. For the guardrail that nothing has ever touched: with no failure in either arm there is no test of the
+    difference, and yet 0 of 10,000 is far from one in a hundred. (-1, 1) without data.
+    """
+    checks.open_unit("alpha", alpha)
+    (low_c, high_c), (low_t, high_t) = (anytime_bounds(*arm, alpha=alpha) for arm in (control, treatment))
+    return low_t - high_c, high_t - low_c
 
 
 def _percent(share: float) -> str:

@@ -63,7 +63,9 @@ def cochran_mantel_haenszel(
     Test: z = sum(k_t - E) / sqrt(sum V), hypergeometric E and V (Mantel and Haenszel 1959, no continuity correction);
     z^2 is R's mantelhaen.test(correct = FALSE). Estimate: the Mantel-Haenszel risk difference with the variance of Sato
     (1989, Biometrics 45, 1323), consistent even where single periods have a handful of units. Test and interval use
-    different variances and may disagree within a hair of alpha; standard_error is Sato's.
+    different variances and may disagree within a hair of alpha; standard_error is Sato's. Where every unit of one arm
+    succeeded and none of the other, Sato's is 0 and would make the interval a point: there it is the one under "no
+    difference", |estimate / z| (test-based, Miettinen 1976), which is wider.
     """
     checks.open_unit("alpha", alpha)
     kc, nc = checks.part_of("control_successes", control_successes, "control_trials", control_trials)
@@ -78,6 +80,7 @@ def cochran_mantel_haenszel(
     estimate, error = _sato(kc, nc, kt, nt, np.where(both, nc * nt / n, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = excess / np.sqrt(variance)
+        error = np.where(_is_certain(kc, nc, kt, nt, both), np.abs(estimate / statistic), error)
         lower, upper = interval(estimate, error, np.inf, alpha, alternative)
     empty = (nc.sum(-1) == 0) | (nt.sum(-1) == 0)
     codes = first_of(
@@ -113,6 +116,13 @@ def _sato(kc: Floats, nc: Floats, kt: Floats, nt: Floats, weight: Floats) -> tup
     return np.asarray(estimate), np.sqrt(np.maximum(variance, 0.0))
 
 
+def _is_certain(kc: Floats, nc: Floats, kt: Floats, nt: Floats, both: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Do all periods say 0 % in one arm and 100 % in the other, the same way round?"""
+    up = (((kc == 0) & (kt == nt)) | ~both).all(-1)
+    down = (((kc == nc) & (kt == 0)) | ~both).all(-1)
+    return np.asarray((up | down) & both.any(-1))
+
+
 def _weights(control: ArmEstimate, treatment: ArmEstimate, covariance: Floats, weights: str) -> Floats:
     checks.one_of("weights", weights, ("harmonic", "population", "inverse_variance"))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -135,5 +145,8 @@ def _combined(arm: ArmEstimate, weight: Floats, codes: Codes) -> ArmEstimate:
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = variances / variance[..., None]
         df = 1.0 / np.where(used, parts**2 / arm.df, 0.0).sum(-1)
+    # An arm in which nothing varies (nobody bought) adds no uncertainty: its df must be a number, or the other arm's
+    # would be lost with it.
+    df = np.where(variance > 0.0, df, np.inf)
     value = np.where(used, weight * arm.value, 0.0).sum(-1)
     return ArmEstimate(value, variance, df, arm.units.sum(-1), np.asarray(codes, np.uint8))

@@ -67,7 +67,9 @@ def mann_whitney_periods(
     """`mann_whitney` inside each period, averaged with weights n_c n_t / (n_c + n_t); with one period it is that.
 
     Ranks over all periods together would compare days where the split changed (van Elteren 1960 makes the same point
-    for the rank sum). Standard error from the periods' own; z against 1/2, interval on the logit scale.
+    for the rank sum). Standard error from the periods' own; z against 1/2, interval on the logit scale. Where the arms
+    are separate in every period, z has the variance under "the same distribution", (m + n + 1) / (12 m n) per period,
+    and the interval is Newcombe's for all units.
     """
     if len(control) != len(treatment):
         raise ValueError(f"control and treatment must have as many periods, got {len(control)} and {len(treatment)}")
@@ -83,10 +85,17 @@ def mann_whitney_periods(
     shares, errors = (np.array([float(getattr(one, name)) for one in found]) for name in ("estimate", "standard_error"))
     share = float((weights[defined] * shares[defined]).sum())
     error = float(np.sqrt(((weights[defined] * errors[defined]) ** 2).sum()))
-    codes = first_of((not error > 0.0 or not 0.0 < share < 1.0, Reason.ZERO_VARIANCE))
+    is_separate = bool(defined.any()) and not error > 0.0
+    if is_separate:
+        spreads = np.array([(c.size + t.size + 1) / (12.0 * c.size * t.size) for c, t in used])
+        error = float(np.sqrt((weights**2 * spreads).sum()))
+    codes = first_of((not defined.any(), Reason.ZERO_VARIANCE))
     z = (share - 0.5) / error if error > 0.0 else np.nan
-    half = float(critical(np.inf, alpha)) * error / max(share * (1.0 - share), 1e-300)
-    middle = float(special.logit(share)) if 0.0 < share < 1.0 else np.nan
+    sizes_of = [sum(pair[arm].size for pair, ok in zip(used, defined, strict=True) if ok) for arm in (0, 1)]
+    quantile = float(critical(np.inf, alpha))
+    ends = (np.nan, np.nan)
+    if defined.any():
+        ends = _share_interval(share, 0.0 if is_separate else error, sizes_of[0], sizes_of[1], quantile)
     return assemble(
         "mann-whitney by period",
         "P(T > C)",
@@ -95,8 +104,8 @@ def mann_whitney_periods(
         statistic=z,
         df=np.inf,
         p_value=p_of(z),
-        lower=special.expit(middle - half),
-        upper=special.expit(middle + half),
+        lower=ends[0],
+        upper=ends[1],
         alpha=alpha,
         alternative="two-sided",
         undefined=codes,

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     TOO_FEW_FOR_QUANTILE = "too_few_for_quantile"
     NO_COMMON_PERIOD = "no_common_period"
     NOT_FINITE = "not_finite"
+    TOO_FEW_TO_ADJUST = "too_few_to_adjust"
 
 
 TEXTS = {
@@ -40,6 +41,7 @@ TEXTS = {
     Reason.TOO_FEW_FOR_QUANTILE: "too few values lie beyond the quantile: at least 4 q / (1 - q) are needed",
     Reason.NO_COMMON_PERIOD: "no period has enough units in both arms",
     Reason.NOT_FINITE: "the numbers are too large or too small to be computed with",
+    Reason.TOO_FEW_TO_ADJUST: "an arm has fewer than three units, too few to adjust by a covariate",
 }
 _ORDER = tuple(Reason)
 DEFINED = np.uint8(0)

@@ -34,6 +34,12 @@ def test_a_sure_gain_ships_when_its_guardrails_are_safe() -> None:
     assert decision.reasons[0] == "conversion: +0.006 (between +0.001 and +0.011): surely better than the control"
 
 
+def test_shares_are_said_in_points() -> None:
+    decision = decide(replace(PLAN, is_share=True), BETTER, (SAFE,), (), DONE)
+    words = "conversion: +0.6 points (between +0.1 and +1.1): surely better than the control"
+    assert decision.reasons[0] == words
+
+
 def test_what_was_sure_at_an_earlier_look_says_so_where_this_one_may_spend_nothing() -> None:
     decision = decide(PLAN, PrimaryResult(0.006, -math.inf, math.inf, crossed=True), (SAFE,), (), DONE)
     assert decision.kind is DecisionKind.SHIP
