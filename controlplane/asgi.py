@@ -17,6 +17,7 @@ from django.conf import settings  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from apps.registry.api.mlflow.asgi import MlflowApp  # noqa: E402
+from apps.telemetry.ingest.herald import Herald  # noqa: E402
 from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
 from controlplane.https_asgi import HttpsApp  # noqa: E402
 from controlplane.limits_asgi import LimitApp  # noqa: E402
@@ -31,7 +32,11 @@ _routed = ProtocolTypeRouter(
     }
 )
 
-_limited = LimitApp(
-    IngestApp(MlflowApp(_routed), token=settings.PILOTHOUSE_INGEST_TOKEN, names=settings.PILOTHOUSE_OTLP_NAMES)
+_ingest = IngestApp(
+    MlflowApp(_routed),
+    token=settings.PILOTHOUSE_INGEST_TOKEN,
+    names=settings.PILOTHOUSE_OTLP_NAMES,
+    notify=Herald().tell,
 )
+_limited = LimitApp(_ingest)
 application = HttpsApp(_limited) if settings.SESSION_COOKIE_SECURE else _limited

@@ -20,6 +20,7 @@ django.setup()
 from django.conf import settings  # noqa: E402
 
 from apps.telemetry.ingest.exported import ingest_metrics  # noqa: E402
+from apps.telemetry.ingest.herald import Herald  # noqa: E402
 from apps.telemetry.ingest.http import Answer, Receive, Scope, Send, respond  # noqa: E402
 from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
 from controlplane.limits_asgi import LimitApp  # noqa: E402
@@ -47,4 +48,8 @@ async def outside(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, Answer({"code": "not_found", "detail": "This process takes telemetry only."}, 404))
 
 
-application = LimitApp(IngestApp(outside, token=settings.PILOTHOUSE_INGEST_TOKEN, names=settings.PILOTHOUSE_OTLP_NAMES))
+application = LimitApp(
+    IngestApp(
+        outside, token=settings.PILOTHOUSE_INGEST_TOKEN, names=settings.PILOTHOUSE_OTLP_NAMES, notify=Herald().tell
+    )
+)

@@ -75,6 +75,7 @@ PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
 CHANNELS: Final = {
     **{kind: PLACES[kind] for kind in ("endpoint", "rollout", "sequence", "model", "review", "alert")},
     "slo": endpoint_place,
+    "traffic": endpoint_place,
 }
 
 

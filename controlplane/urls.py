@@ -17,6 +17,7 @@ urlpatterns = [
     path("models/", include("apps.registry.web.urls")),
     path("endpoints/", include("apps.targets.web.urls")),
     path("endpoints/", include("apps.slo.web.urls")),
+    path("endpoints/", include("apps.telemetry.web.urls")),
     path("alerts/", include("apps.alerts.web.incident_urls")),
     path("settings/alerting/", include("apps.alerts.web.alerting_urls")),
     path("settings/webhooks/", include("apps.alerts.web.urls")),

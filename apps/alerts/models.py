@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.alerts.domain.alertmanager import REPEAT_SECONDS
 from apps.alerts.domain.incidents import KEY_LENGTH, TITLE_LENGTH, ChangeKind, IncidentState, Severity
 from apps.alerts.domain.states import ChannelKind, ChannelState, DeliveryState, SubscriptionState
 from apps.kernel.ids import new_id
@@ -47,7 +48,8 @@ class Incident(models.Model):
 
     ``states`` are the conditions that make it up (burn-rate tiers), as domain/incidents.py:State.as_json gives them;
     ``facts`` its numbers. ``opened_at`` is the first time, ``firing_since`` the last. ``resolved_by`` "" is by itself.
-    ``has_cleared``: its source said so too. ``revision`` counts changes, not refreshed numbers.
+    ``has_cleared``: its source said so too. ``revision`` counts changes, not refreshed numbers. ``heard_at``: when its
+    source last repeated it, for sources that have to (Alertmanager); null where it was never said again.
     """
 
     id = models.CharField(primary_key=True, max_length=40, default=incident_id)
@@ -69,6 +71,7 @@ class Incident(models.Model):
     opened_at = models.DateTimeField()
     firing_since = models.DateTimeField()
     observed_at = models.DateTimeField()
+    heard_at = models.DateTimeField(null=True, blank=True)
     changed_at = models.DateTimeField()
     reopened = models.PositiveIntegerField(default=0)
     acknowledged_by = models.CharField(max_length=200, blank=True, default="")
@@ -206,7 +209,11 @@ class Notice(models.Model):
 
 class Receiver(models.Model):
     """An Alertmanager that may report alerts, by a token of its own (only its hash is kept). ``team`` None: the label
-    says which team. ``labels`` names the labels that are read, ``page_values`` which severities get somebody up."""
+    says which team. ``labels`` names the labels that are read, ``page_values`` which severities get somebody up.
+
+    ``repeat_seconds``: its ``repeat_interval``; what is not said again for longer is taken as over. ``attended_at`` and
+    ``listening_since``: when somebody here last looked for that, and since when without a pause.
+    """
 
     id = models.CharField(primary_key=True, max_length=40, default=receiver_id)
     team = models.ForeignKey("accounts.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
@@ -214,6 +221,9 @@ class Receiver(models.Model):
     token_hash = models.CharField(max_length=64)
     labels = models.JSONField(default=dict)
     page_values = models.JSONField(default=list)
+    repeat_seconds = models.PositiveIntegerField(default=REPEAT_SECONDS, db_default=REPEAT_SECONDS)
+    attended_at = models.DateTimeField(null=True, blank=True)
+    listening_since = models.DateTimeField(null=True, blank=True)
     accepted = models.PositiveBigIntegerField(default=0)
     rejected = models.PositiveBigIntegerField(default=0)
     last_rejection = models.TextField(blank=True, default="")

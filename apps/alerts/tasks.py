@@ -13,6 +13,7 @@ from apps.alerts.services.fan_out import endpoints_look, events_collect
 from apps.alerts.services.send import deliveries_prune, delivery_send
 from apps.alerts.services.sending import notice_send, notices_prune
 from apps.alerts.services.sources import sources_look
+from apps.alerts.services.unheard import incidents_unheard
 
 SECONDS_A_ROUND: Final = 30
 """With one slow attempt on top, well below the hard limit of a task (worker/config.py)."""
@@ -67,8 +68,8 @@ def send_notices_due() -> int:
 
 @shared_task(name="alerts.sources")  # type: ignore[untyped-decorator]
 def look_at_sources() -> int:
-    """Every 15 seconds: what rollouts, endpoints, telemetry, disk and queues say."""
-    return sources_look()
+    """Every 15 seconds: what rollouts, endpoints, telemetry, disk and queues say, and what no Alertmanager repeats."""
+    return incidents_unheard() + sources_look()
 
 
 @shared_task(name="alerts.remind")  # type: ignore[untyped-decorator]

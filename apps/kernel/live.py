@@ -39,7 +39,8 @@ def redis_client() -> redis.Redis:
 
 
 def live_publish(name: str, payload: Mapping[str, Any]) -> None:
-    """Hand a frame of the channel ``name`` to every web process; for the outbox relay only. Raises redis.RedisError."""
+    """Hand a frame of the channel ``name`` to every web process; for the outbox relay, and for telemetry, whose frames
+    stand for no change that must be told. Raises redis.RedisError."""
     redis_client().publish(LIVE_CHANNEL, orjson.dumps({**payload, "channel": name}))
 
 

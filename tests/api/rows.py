@@ -232,6 +232,7 @@ ROWS: dict[str, Row] = {
     "alert_route_delete": Row("delete", "alert-routes/{route}", 204, place="team"),
     "alert_receiver_list": Row("get", "alert-receivers", 200),
     "alert_receiver_create": Row("post", "alert-receivers", 201, {"name": "x", "team": "{team}"}, place="team"),
+    "alert_receiver_update": Row("patch", "alert-receivers/{receiver}", 200, {"repeat_seconds": 3600}, place="team"),
     "alert_receiver_delete": Row("delete", "alert-receivers/{receiver}", 204, place="team"),
     "alert_receiver_rotate": Row("post", "alert-receivers/{receiver}/rotate", 201, place="team"),
     "alert_receive": Row(  # only the receiver's own token opens it

@@ -17,8 +17,9 @@ from tests.api.matrix_world import ELSEWHERE, FOREIGN, OWN, ROLES, Matrix, make_
 SCOPED = {
     "endpoint": "environment", "rollout": "environment", "sequence": "environment", "review": "environment",
     "model": "team", "alert": "environment", "slo": "environment",
+    "traffic": "environment",
 }  # fmt: skip
-NAMED_AS = {"slo": "endpoint"}
+NAMED_AS = {"slo": "endpoint", "traffic": "endpoint"}
 """Kinds whose channel is named after another kind's object."""
 
 

@@ -19,7 +19,8 @@ def test_the_api_takes_rows_csv_and_parquet(world: World, caller: Caller) -> Non
     path = f"endpoints/{world.endpoint.name}/labels"
     packed = base64.b64encode(parquet(request_id=["r9"], value=[3])).decode()
     at = datetime.fromtimestamp(time.time() - 60, UTC).isoformat()
-    bodies = ({"labels": [{"request_id": "r1", "value": 1, "at": at}]}, {"csv": CSV.decode()}, {"parquet": packed})
+    csv = CSV.decode().replace("1767600000", str(int(time.time()) - 60))  # older than what is kept is refused
+    bodies = ({"labels": [{"request_id": "r1", "value": 1, "at": at}]}, {"csv": csv}, {"parquet": packed})
     alice = caller("alice")
     for body in bodies:
         rehearsed = alice.call("post", f"{path}?dry_run=true", body)

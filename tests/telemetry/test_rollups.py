@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
+from apps.audit.models import Event
+from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import set_clock
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.batch import SlotBatch, SlotDelta
@@ -146,12 +148,17 @@ def test_nothing_is_deleted_while_a_roll_up_says_something_else(hands: Hands) ->
     assert Slot.objects.count() == 60
     assert windows([WindowRequest(ENDPOINT, "v1-0-0", since=START, until=START + 60)])[0].total == 12
 
-    assert rollups_rebuild(ENDPOINT)
+    assert rollups_rebuild(actor=SYSTEM, endpoint=ENDPOINT, reason="the fault of tonight")
+    event = Event.objects.get(verb="telemetry.rebuilt")
+    assert (event.subject_label, event.detail["reason"]) == (ENDPOINT, "the fault of tonight")
+    assert event.detail["fault"] == mark.fault
+    assert event.detail["dropped"]["60s"] == 10
     settle()
     assert RollUpMark.objects.get().fault == ""
     assert not Slot.objects.exists()
     assert windows([WindowRequest(ENDPOINT, "v1-0-0")])[0].total == 120
-    assert not rollups_rebuild("nobody")
+    assert not rollups_rebuild(actor=SYSTEM, endpoint="nobody")
+    assert Event.objects.filter(verb="telemetry.rebuilt").count() == 1
 
 
 @pytest.mark.django_db

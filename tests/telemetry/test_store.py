@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import set_clock
 from apps.telemetry.domain.batch import SlotDelta
 from apps.telemetry.domain.measure import MeasureRequest
@@ -152,7 +153,7 @@ def live(pair: Pair, hands: Hands, story: list[tuple[str, int]]) -> None:
         elif kind in {"wait", "long"}:
             hands.at += float(rng.integers(1, 2 * HOUR if kind == "wait" else 2 * DAY))
         elif kind == "rebuild":
-            rollups_rebuild(ENDPOINT)
+            rollups_rebuild(actor=SYSTEM, endpoint=ENDPOINT)
         elif kind == "step":
             RollUpMark.objects.update(due_at=datetime.fromtimestamp(0, UTC))
             rollups_due(seconds=0.0)

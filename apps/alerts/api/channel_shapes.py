@@ -7,11 +7,11 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.alerts.domain.addresses import FORMS, MAX_LENGTH
-from apps.alerts.domain.alertmanager import LABELS, PAGES
+from apps.alerts.domain.alertmanager import LABELS, LEAST_REPEAT, MOST_REPEAT, PAGES, REPEAT_SECONDS
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.states import ChannelState
 from apps.alerts.models import Channel, Receiver, Route
-from apps.kernel.rest import StrictBoolean, StrictChar, StrictSerializer, iso
+from apps.kernel.rest import StrictBoolean, StrictChar, StrictInteger, StrictSerializer, iso
 
 PLACES = ["development", "staging", "production"]
 SWITCH = [state.value for state in ChannelState]
@@ -83,6 +83,14 @@ class ReceiverBody(StrictSerializer):
         child=StrictChar(max_length=40), required=False, default=list(PAGES), max_length=20,
         help_text="Values of the severity label that page; every other is a ticket.",
     )  # fmt: skip
+    repeat_seconds = StrictInteger(
+        min_value=LEAST_REPEAT, max_value=MOST_REPEAT, default=REPEAT_SECONDS,
+        help_text="repeat_interval of its Alertmanager: what it does not say again for a quarter longer is over.",
+    )  # fmt: skip
+
+
+class ReceiverPatch(StrictSerializer):
+    repeat_seconds = StrictInteger(min_value=LEAST_REPEAT, max_value=MOST_REPEAT)
 
 
 class ReceiverSchema(serializers.Serializer[Any]):
@@ -92,6 +100,7 @@ class ReceiverSchema(serializers.Serializer[Any]):
     team = serializers.CharField(allow_null=True)
     labels = serializers.DictField()
     page_values = serializers.ListField(child=serializers.CharField())
+    repeat_seconds = serializers.IntegerField()
     url = serializers.CharField(help_text="For webhook_configs of Alertmanager.")
     accepted = serializers.IntegerField()
     rejected = serializers.IntegerField()
@@ -150,6 +159,7 @@ def receiver_show(row: Receiver) -> dict[str, Any]:
         "team": row.team.slug if row.team else None,
         "labels": row.labels,
         "page_values": row.page_values,
+        "repeat_seconds": row.repeat_seconds,
         "url": f"/api/v1/alert-receivers/{row.pk}/alertmanager",
         "accepted": row.accepted,
         "rejected": row.rejected,

@@ -20,6 +20,7 @@ from apps.alerts.api.channel_shapes import (
     NewReceiverSchema,
     ReceivedSchema,
     ReceiverBody,
+    ReceiverPatch,
     ReceiverSchema,
     RouteBody,
     RouteSchema,
@@ -37,6 +38,7 @@ from apps.alerts.services.receivers import (
     receiver_delete,
     receiver_of_token,
     receiver_rotate,
+    receiver_update,
 )
 from apps.alerts.services.sending import channel_test, notice_resend
 from apps.kernel.rest import (
@@ -210,6 +212,14 @@ class ReceiversView(ApiView):
 
 class ReceiverView(ApiView):
     action_required = ROUTE
+
+    @operation(
+        "alert_receiver_update", "How often it repeats what still fires", tag=TAG, path=RECEIVER, body=ReceiverPatch,
+        answers={200: ReceiverSchema},
+    )  # fmt: skip
+    def patch(self, request: Request, receiver_id: str) -> Response:
+        asked = body_of(request, ReceiverPatch)
+        return Response(receiver_show(receiver_update(actor=actor_of(request), receiver_id=receiver_id, **asked)))
 
     @operation("alert_receiver_delete", "Stop listening to it", tag=TAG, path=RECEIVER, answers={204: None})
     def delete(self, request: Request, receiver_id: str) -> Response:

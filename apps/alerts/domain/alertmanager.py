@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ LABELS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """What is read, and the label that it is read from unless the receiver names another."""
 PAGES: Final = ("page", "critical")
+REPEAT_SECONDS: Final = 4 * 3600
+"""Alertmanager's own default of repeat_interval."""
+LEAST_REPEAT, MOST_REPEAT = 60, 7 * 86_400
 ENVIRONMENTS: Final = {"dev": "development", "prod": "production", "stage": "staging"}
 
 
@@ -66,8 +70,9 @@ def items_of(payload: Any) -> Sequence[Any]:
     return alerts
 
 
-def item_of(alert: Any, labels: Mapping[str, str], page_values: Sequence[str]) -> Item:
-    """Read one. ``labels`` names the labels as LABELS does, ``page_values`` which severities page. Raises Malformed."""
+def item_of(alert: Any, labels: Mapping[str, str], page_values: Sequence[str], at: datetime) -> Item:
+    """Read one. ``labels`` names the labels as LABELS does, ``page_values`` which severities page. One whose end has
+    come by ``at`` is resolved, whatever its status says. Raises Malformed."""
     if not isinstance(alert, Mapping):
         raise Malformed("not_an_object", "An alert is a JSON object.")
     status = alert.get("status")
@@ -84,12 +89,34 @@ def item_of(alert: Any, labels: Mapping[str, str], page_values: Sequence[str]) -
     severity = Severity.PAGE if read["severity"].lower() in page_values else Severity.TICKET
     name = one_line(notes.get("summary") or notes.get("title") or found["alertname"])
     return Item(
-        fingerprint=fingerprint, severity=severity.value if status == "firing" else None,
+        fingerprint=fingerprint,
+        severity=severity.value if status == "firing" and not _is_over(alert.get("endsAt"), at) else None,
         name=f"{found['alertname']}: {name}" if name != found["alertname"] else name,
         summary=notes.get("description") or notes.get("message") or name,
         endpoint=read["endpoint"][:200], environment=environment[:20], team=read["team"], labels=found,
         link=_link(alert.get("generatorURL")), runbook_url=_link(notes.get("runbook_url") or notes.get("runbook")),
     )  # fmt: skip
+
+
+def _is_over(ends_at: Any, at: datetime) -> bool:
+    """Whether ``endsAt`` lies in the past. Alertmanager gives the year 1 for "not known yet"."""
+    if ends_at is None:
+        return False
+    try:
+        found = datetime.fromisoformat(str(ends_at).replace("Z", "+00:00"))
+    except ValueError as error:
+        raise Malformed("bad_end", "endsAt is RFC 3339.") from error
+    if found.year <= 1:
+        return False
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)) <= at
+
+
+def span_of(seconds: int) -> str:
+    """``4 h``, ``90 min``."""
+    for size, word in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds % size == 0 and seconds >= size:
+            return f"{seconds // size} {word}"
+    return f"{seconds} s"
 
 
 def page_values_of(given: Sequence[str]) -> list[str]:

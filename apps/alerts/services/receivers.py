@@ -14,19 +14,30 @@ from django.db.models import F
 from apps.accounts.domain.roles import Environment
 from apps.accounts.selectors import team_default, team_list
 from apps.accounts.services.access import access_require, team_for
-from apps.alerts.domain.alertmanager import LABELS, PAGES, Item, Malformed, item_of, items_of, page_values_of
-from apps.alerts.domain.incidents import Observation
+from apps.alerts.domain.alertmanager import (
+    LABELS,
+    LEAST_REPEAT,
+    MOST_REPEAT,
+    PAGES,
+    REPEAT_SECONDS,
+    Item,
+    Malformed,
+    item_of,
+    items_of,
+    page_values_of,
+)
+from apps.alerts.domain.incidents import IncidentState, Observation
 from apps.alerts.domain.names import name_check
-from apps.alerts.models import Receiver
+from apps.alerts.models import Incident, Receiver
 from apps.alerts.selectors import ROUTE, receiver_get
 from apps.alerts.services.incidents import incidents_observe
 from apps.alerts.services.places import place_of
+from apps.alerts.services.unheard import SOURCE, key_of
 from apps.audit.services.record import event_record
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput
 
-SOURCE: Final = "alertmanager"
 PREFIX: Final = "plr_"
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -39,10 +50,12 @@ def receiver_create(
     is_house_wide: bool = False,
     labels: Mapping[str, str] | None = None,
     page_values: Sequence[str] = PAGES,
+    repeat_seconds: int = REPEAT_SECONDS,
 ) -> tuple[Receiver, str]:
     """The receiver and its token, which is nowhere else. ``is_house_wide``: a label says whose each alert is; for this
     one needs the right everywhere. Raises InvalidInput, NotFound, Forbidden, Conflict."""
     name_check(name)
+    _check_repeat(repeat_seconds)
     owner = None
     if is_house_wide:
         access_require(actor, ROUTE, ANY, ANY)
@@ -51,7 +64,8 @@ def receiver_create(
     token = PREFIX + secrets.token_urlsafe(32)
     row = Receiver(
         team=owner, name=name, token_hash=_hash(token), labels=_labels(labels or {}),
-        page_values=page_values_of(page_values), created_by=actor.label, created_at=now(),
+        page_values=page_values_of(page_values), repeat_seconds=repeat_seconds, created_by=actor.label,
+        created_at=now(),
     )  # fmt: skip
     try:
         with transaction.atomic():
@@ -60,6 +74,19 @@ def receiver_create(
     except IntegrityError as error:
         raise Conflict("receiver_exists", f"There is a receiver {name} already; choose another name.") from error
     return row, token
+
+
+def receiver_update(*, actor: Actor, receiver_id: str, repeat_seconds: int) -> Receiver:
+    """How often it repeats what still fires: what goes unheard for longer is taken as over. Raises NotFound,
+    InvalidInput."""
+    _check_repeat(repeat_seconds)
+    with transaction.atomic():
+        row = receiver_get(actor, receiver_id, is_locked=True)
+        if row.repeat_seconds != repeat_seconds:
+            before, row.repeat_seconds = row.repeat_seconds, repeat_seconds
+            row.save(update_fields=["repeat_seconds"])
+            _record(actor, "receiver.updated", row, before={"repeat_seconds": before})
+    return row
 
 
 def receiver_rotate(*, actor: Actor, receiver_id: str) -> tuple[Receiver, str]:
@@ -93,10 +120,10 @@ def alerts_receive(*, receiver: Receiver, payload: Any) -> dict[str, Any]:
 
     The same message again changes nothing. Raises InvalidInput where the whole message is none of version 4.
     """
-    observations, rejected = [], []
+    observations, rejected, moment = [], [], now()
     for index, alert in enumerate(items_of(payload)):
         try:
-            item = item_of(alert, receiver.labels, receiver.page_values)
+            item = item_of(alert, receiver.labels, receiver.page_values, moment)
             observations.append(_observation(receiver, item))
         except Malformed as fault:
             rejected.append({"index": index, "code": fault.code, "detail": str(fault)})
@@ -104,8 +131,13 @@ def alerts_receive(*, receiver: Receiver, payload: Any) -> dict[str, Any]:
     with transaction.atomic():
         changed: dict[str, Any] = {"last_rejection": last[:1000]} if rejected else {}
         Receiver.objects.filter(pk=receiver.pk).update(
-            accepted=F("accepted") + len(observations), rejected=F("rejected") + len(rejected), seen_at=now(), **changed
+            accepted=F("accepted") + len(observations),
+            rejected=F("rejected") + len(rejected),
+            seen_at=moment,
+            **changed,
         )
+        heard = [one.key for one in observations if one.severity is not None]
+        Incident.objects.filter(key__in=heard).exclude(state=IncidentState.RESOLVED).update(heard_at=moment)
         incidents_observe(observations)
     return {"accepted": len(observations), "rejected": rejected}
 
@@ -122,7 +154,7 @@ def _observation(receiver: Receiver, item: Item) -> Observation:
         raise Malformed("environment_unknown", f"Environments are {', '.join(Environment)}.")
     facts = {name: value for name, value in item.labels.items() if name != "alertname"}
     return Observation(
-        key=f"{SOURCE}:{receiver.pk}:{item.fingerprint}", source=SOURCE, team_id=team, environment=environment,
+        key=key_of(receiver.pk, item.fingerprint), source=SOURCE, team_id=team, environment=environment,
         subject_type="endpoint" if place else "service", subject_id=item.endpoint if place else "",
         subject_name=item.endpoint or item.labels.get("job", "") or receiver.name, severity=item.severity,
         title=item.name, summary=item.summary, facts=facts, link=item.link, runbook_url=item.runbook_url,
@@ -138,6 +170,13 @@ def _team(item: Item, of_endpoint: str | None) -> str:
     return of_endpoint or team_default().pk
 
 
+def _check_repeat(seconds: int) -> None:
+    if not LEAST_REPEAT <= seconds <= MOST_REPEAT:
+        raise InvalidInput.at(
+            "/repeat_seconds", "bad_repeat", f"repeat_seconds lies between {LEAST_REPEAT} and {MOST_REPEAT} (7 days)."
+        )
+
+
 def _labels(given: Mapping[str, str]) -> dict[str, str]:
     for name, label in given.items():
         if name not in LABELS or not _LABEL.fullmatch(label):
@@ -151,8 +190,9 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _record(actor: Actor, verb: str, row: Receiver) -> None:
+def _record(actor: Actor, verb: str, row: Receiver, **more: Any) -> None:
+    facts = {"labels": row.labels, "page_values": row.page_values, "repeat_seconds": row.repeat_seconds}
     event_record(
         actor=actor, verb=verb, subject_kind="receiver", subject_id=row.pk, subject_label=row.name,
-        detail={"team": row.team.slug if row.team else None, "labels": row.labels, "page_values": row.page_values},
+        detail={"team": row.team.slug if row.team else None, **facts, **more},
     )  # fmt: skip

@@ -15,13 +15,13 @@ from apps.accounts.selectors import team_list
 from apps.accounts.services.access import scope_q
 from apps.accounts.web_access import actor_of_request, declares
 from apps.alerts.domain.addresses import FORMS
-from apps.alerts.domain.alertmanager import PAGES
+from apps.alerts.domain.alertmanager import PAGES, REPEAT_SECONDS
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.states import ChannelKind, ChannelState
 from apps.alerts.models import Channel, Receiver
 from apps.alerts.selectors import ROUTE, channel_list, notices_given_up, receiver_list, route_list
 from apps.alerts.services.channels import route_create, route_delete
-from apps.alerts.services.receivers import receiver_create, receiver_delete, receiver_rotate
+from apps.alerts.services.receivers import receiver_create, receiver_delete, receiver_rotate, receiver_update
 from apps.kernel.errors import Conflict, DomainError, InvalidInput, NotFound
 
 SOURCES: Final = ("slo", "rollouts", "telemetry", "targets", "experiments", "drift", "alertmanager")
@@ -69,11 +69,34 @@ def receiver_add(request: HttpRequest) -> HttpResponse:
         made = receiver_create(
             actor=actor_of_request(request), name=request.POST.get("name", "").strip(),
             team=request.POST.get("team", ""), is_house_wide=request.POST.get("team") == "*",
-            page_values=values or PAGES,
+            page_values=values or PAGES, repeat_seconds=_repeat(request),
         )  # fmt: skip
     except DomainError as error:
         return _page(request, fault=("receiver", error.detail), status=409 if isinstance(error, Conflict) else 422)
     return _page(request, made=made)
+
+
+@declares({"POST": ROUTE})
+def receiver_change(request: HttpRequest, receiver_id: str) -> HttpResponse:
+    """How often it repeats itself. Raises NotFound."""
+    try:
+        row = receiver_update(actor=actor_of_request(request), receiver_id=receiver_id, repeat_seconds=_repeat(request))
+    except InvalidInput as error:
+        return _page(request, fault=("receivers", error.detail), status=422)
+    messages.success(request, f"What {row.name} does not say again for a quarter longer is taken as over.")
+    return redirect("alerting:list")
+
+
+def _repeat(request: HttpRequest) -> int:
+    """Minutes as typed, in seconds; nothing typed is Alertmanager's default. Raises InvalidInput."""
+    typed = request.POST.get("repeat_minutes", "").strip()
+    if not typed:
+        return REPEAT_SECONDS
+    if not typed.isascii() or not typed.isdecimal() or len(typed) > 6:
+        raise InvalidInput.at(
+            "/repeat_minutes", "bad_repeat", "Say after how many minutes it repeats itself, such as 240."
+        )
+    return 60 * int(typed)
 
 
 @declares({"POST": ROUTE})

@@ -11,6 +11,7 @@ urlpatterns = [
     path("routes/add", alerting.route_add, name="route_add"),
     path("routes/<str:route_id>/remove", alerting.route_remove, name="route_remove"),
     path("receivers/add", alerting.receiver_add, name="receiver_add"),
+    path("receivers/<str:receiver_id>/change", alerting.receiver_change, name="receiver_change"),
     path("receivers/<str:receiver_id>/rotate", alerting.receiver_renew, name="receiver_rotate"),
     path("receivers/<str:receiver_id>/remove", alerting.receiver_remove, name="receiver_remove"),
     path("<str:channel_id>/", channels.channel, name="channel"),

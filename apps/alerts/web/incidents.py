@@ -26,6 +26,7 @@ from apps.alerts.selectors import (
     incidents_of,
 )
 from apps.alerts.services.commands import incident_acknowledge, incident_resolve, incident_silence
+from apps.alerts.services.unheard import heard_at, over_at
 from apps.alerts.web.said import buttons_of, change_row, is_silent, notice_row, row_of
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
@@ -149,7 +150,10 @@ def _page(request: HttpRequest, row: Incident, refused: str = "", status: int = 
 
 
 def _head(row: Incident) -> dict[str, Any]:
-    return {"incident": row, "row": row_of(row), "states": row.states, "moment": now()}
+    return {
+        "incident": row, "row": row_of(row), "states": row.states, "moment": now(),
+        "over_at": over_at(row), "heard_at": heard_at(row),
+    }  # fmt: skip
 
 
 def _actions(actor: Actor, row: Incident) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
@@ -13,6 +14,7 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
+from apps.kernel.rendered import SHARED
 from apps.registry.selectors import version_by, version_list
 from apps.rollouts.selectors import active_of, rollout_list
 from apps.rollouts.web.buttons import buttons_of
@@ -24,31 +26,35 @@ from apps.rollouts.web.story import comparison
 from apps.targets.domain.ranges import RANGES
 from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
 from apps.targets.services.story import endpoint_divergences
+from apps.telemetry.selectors import newest_arrival
+
+if TYPE_CHECKING:
+    from apps.targets.models import Endpoint
 
 EVENTS = 12
 DRAWN = 20
+SLOT_SECONDS = 10
+FINE_STEP = 30
+"""Charts with points of at most so many seconds show every report as it comes."""
+ROLLOUT_MARKS = ("pk", "revision", "phase", "weight_bp", "reason", "look_failed_at", "look_error")
 
 
 @declares("endpoint.read")
 @cache_control(private=True, no_cache=True)
 @conditional_page
 def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
-    """Wanted and measured split, p95 and errors per variant, the active rollout, and what could be rolled out next."""
+    """Wanted and measured split, p95 and errors per variant, and the active rollout: the same for everybody."""
     endpoint = endpoint_get(name, actor_of_request(request))
+    revision = _revision(endpoint, SLOT_SECONDS, is_fine=True)
+    return HttpResponse(SHARED.get(("traffic", endpoint.pk), revision, lambda: _traffic(endpoint)))
+
+
+def _traffic(endpoint: Endpoint) -> str:
     plan = plan_of(endpoint)
     active = active_of(endpoint.pk)
     measured = in_story(measure(plan), active) if plan else None
     stable = next((part for part in measured.parts if part.role == "stable"), None) if measured else None
     others = [part for part in measured.parts if part.role != "stable"] if measured else []
-    offers = (
-        []
-        if active
-        else offers_of(
-            actor_of_request(request),
-            [endpoint],
-            {endpoint.model.name: version_list(endpoint.model.name, actor=actor_of_request(request))},
-        )
-    )
     context = {
         "endpoint": endpoint,
         "measured": measured,
@@ -59,9 +65,20 @@ def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
             if stable and part.p95
         ],
         "active": active,
-        "offers": offers,
     }
-    return render(request, "rollouts/_endpoint_traffic.html", context)
+    return render_to_string("rollouts/_endpoint_traffic.html", context)
+
+
+@declares("endpoint.read")
+@cache_control(private=True, no_cache=True)
+@conditional_page
+def endpoint_offers(request: HttpRequest, name: str) -> HttpResponse:
+    """What this person could roll out here next; nothing while a rollout moves it."""
+    actor = actor_of_request(request)
+    endpoint = endpoint_get(name, actor)
+    versions = {endpoint.model.name: version_list(endpoint.model.name, actor=actor)}
+    offers = [] if active_of(endpoint.pk) else offers_of(actor, [endpoint], versions)
+    return render(request, "rollouts/_offers.html", {"offers": offers})
 
 
 @declares("endpoint.read")
@@ -72,11 +89,26 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     if span not in RANGES:
         raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGES)}.")
     endpoint = endpoint_get(name, actor_of_request(request))
+    step = RANGES[span].step_seconds
+    # A point of minutes changes too little within seconds to be drawn anew for each report.
+    revision = _revision(endpoint, min(60, max(SLOT_SECONDS, step // 6)), is_fine=step <= FINE_STEP)
+    return HttpResponse(SHARED.get(("charts", endpoint.pk, span), revision, lambda: _charts(endpoint, span)))
+
+
+def _charts(endpoint: Endpoint, span: str) -> str:
     seconds, step = RANGES[span].seconds, RANGES[span].step_seconds
     until = int(now().timestamp()) // step * step + step
     rollouts = list(rollout_list(endpoint_id=endpoint.pk)[:DRAWN])
     context = {"charts": charts_of(endpoint, rollouts, since=until - seconds, until=until, step=step)}
-    return render(request, "rollouts/_charts.html", context)
+    return render_to_string("rollouts/_charts.html", context)
+
+
+def _revision(endpoint: Endpoint, seconds: int, *, is_fine: bool) -> tuple[object, ...]:
+    """What the shared parts are made from: the endpoint, its newest rollouts, the newest report (``is_fine``), and the
+    time in steps of ``seconds``, since "the last five minutes" move on without a report."""
+    rollouts = tuple(rollout_list(endpoint_id=endpoint.pk).values_list(*ROLLOUT_MARKS)[:2])
+    newest = newest_arrival(endpoint.name) if is_fine else None
+    return endpoint.revision, endpoint.generation, rollouts, newest, int(now().timestamp()) // seconds
 
 
 @declares("endpoint.read")

@@ -10,6 +10,7 @@ urlpatterns = [
     path("_rows/", pages.rows, name="rows"),
     path("new/", wizard.new, name="new"),
     path("at/<slug:name>/traffic/", endpoint_parts.endpoint_traffic, name="endpoint_traffic"),
+    path("at/<slug:name>/offers/", endpoint_parts.endpoint_offers, name="endpoint_offers"),
     path("at/<slug:name>/charts/<str:span>/", endpoint_parts.endpoint_charts, name="endpoint_charts"),
     path("at/<slug:name>/actions/", endpoint_parts.endpoint_actions, name="endpoint_actions"),
     path("at/<slug:name>/events/", endpoint_parts.endpoint_events, name="endpoint_events"),

@@ -98,6 +98,7 @@ class LabelsSchema(serializers.Serializer[Any]):
     matched = serializers.IntegerField(help_text="Labels whose request was sampled; the others wait for theirs.")
     replaced = serializers.IntegerField()
     is_dry_run = serializers.BooleanField()
+    reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Rejected rows by reason.")
 
 
 def sender_show(one: IngestSource) -> dict[str, Any]:

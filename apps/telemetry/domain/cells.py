@@ -12,6 +12,7 @@ import numpy.typing as npt
 from apps.kernel.stats.buckets import MAX_INDEX, MIN_INDEX, SCHEMA
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.batch import SlotDelta
+from apps.telemetry.domain.limits import MAX_COUNT, MAX_SUM_NS
 
 FATES = ("good", "client_4xx", "model_error", "timeout", "other_5xx")
 Counts = npt.NDArray[np.int64]
@@ -102,10 +103,17 @@ def cell_of(
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Cell:
-    """A cell from sparse schema-6 buckets. ValueError for an index outside of the histogram or a negative count."""
+    """A cell from sparse schema-6 buckets. ValueError for an index outside of the histogram, a negative count, or more
+    than one item may carry."""
     found = {index: count for index, count in (buckets or {}).items() if count}
     if any(count < 0 for count in found.values()) or zero < 0 or sum_ns < 0:
         raise ValueError("counts must not be negative")
+    if max(sum(fates.values()), sum(found.values()) + zero) > MAX_COUNT:
+        raise ValueError(f"more than {MAX_COUNT:,} requests in one point cannot be counted")
+    if sum_ns > MAX_SUM_NS:
+        raise ValueError(
+            f"a sum of latencies of {sum_ns / 1e9:.3g} s cannot be counted: at most {MAX_SUM_NS / 1e9:,.0f} s"
+        )
     cell = Cell(np.array([fates.get(name, 0) for name in FATES], np.int64), items, zero=zero, sum_ns=sum_ns)
     cell.minimum, cell.maximum = minimum, maximum
     if found:
@@ -133,7 +141,8 @@ def rescaled(buckets: dict[int, int], schema: int) -> dict[int, int]:
     """Sparse buckets of any schema (indexes counted as Prometheus does) as schema 6: (exact when schema >= 6).
 
     A coarser bucket is shared out evenly over the 2^(6 - schema) finer ones inside it, in whole counts; that invents
-    no resolution, so whoever shows such numbers says what schema they came from.
+    no resolution, so whoever shows such numbers says what schema they came from. ValueError for a bucket that reaches
+    beyond the histogram.
     """
     found: dict[int, int] = {}
     if schema >= SCHEMA:
@@ -145,6 +154,8 @@ def rescaled(buckets: dict[int, int], schema: int) -> dict[int, int]:
     width = 1 << (SCHEMA - schema)
     for index, count in buckets.items():
         last = index * width
+        if last - width + 1 < MIN_INDEX or last > MAX_INDEX:  # before it is shared out among up to 65,536 buckets
+            raise ValueError("a latency lies outside of what is counted (0 to 2^33 seconds)")
         for place, part in zip(range(last - width + 1, last + 1), shares(count, width), strict=True):
             if part:
                 found[place] = found.get(place, 0) + part

@@ -18,6 +18,8 @@ from urllib.parse import unquote
 import orjson
 
 from apps.kernel.errors import InvalidInput
+from apps.telemetry.domain.batch import FUTURE_SECONDS, KEPT_SAMPLES_SECONDS
+from apps.telemetry.domain.limits import unstorable
 
 REQUEST = "org.kubeflow.serving.inference.request"
 RESPONSE = "org.kubeflow.serving.inference.response"
@@ -40,16 +42,16 @@ class Event:
     size: int
 
 
-def events_of(headers: Mapping[bytes, bytes], raw: bytes) -> list[Event | str]:
-    """The events of one request; a text where one cannot be read. InvalidInput when the whole cannot."""
+def events_of(headers: Mapping[bytes, bytes], raw: bytes, *, now: float) -> list[Event | str]:
+    """The events of one request; a text where one cannot be taken. InvalidInput when the whole cannot be read."""
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind == b"application/cloudevents-batch+json":
         body = _json(raw)
         if not isinstance(body, list) or len(body) > MAX_EVENTS:
             raise InvalidInput.at("", "invalid", f"A batch is a list of at most {MAX_EVENTS} events.")
-        return [_structured(one) for one in body]
+        return [_structured(one, now) for one in body]
     if kind == b"application/cloudevents+json":
-        return [_structured(_json(raw))]
+        return [_structured(_json(raw), now)]
     if b"ce-specversion" not in headers:
         raise InvalidInput.at(
             "", "no_event", "Neither a CloudEvents content type nor a ce-specversion header is there."
@@ -63,7 +65,7 @@ def events_of(headers: Mapping[bytes, bytes], raw: bytes) -> list[Event | str]:
         data = orjson.loads(raw) if raw else None
     except orjson.JSONDecodeError:
         return ["the payload is not JSON"]
-    return [_event(attributes, data, len(raw))]
+    return [_event(attributes, data, len(raw), now)]
 
 
 def _json(raw: bytes) -> Any:
@@ -73,7 +75,7 @@ def _json(raw: bytes) -> Any:
         raise InvalidInput.at("", "bad_json", f"The body is not JSON: {error}.") from error
 
 
-def _structured(body: Any) -> Event | str:
+def _structured(body: Any, now: float) -> Event | str:
     if not isinstance(body, Mapping):
         return "an event must be an object"
     data, size = body.get("data"), 0
@@ -90,10 +92,10 @@ def _structured(body: Any) -> Event | str:
         except orjson.JSONDecodeError:
             return "the payload is not JSON"
     attributes = {name: str(value) for name, value in body.items() if name not in {"data", "data_base64"}}
-    return _event(attributes, data, size or len(orjson.dumps(data)))
+    return _event(attributes, data, size, now)
 
 
-def _event(attributes: dict[str, str], data: Any, size: int) -> Event | str:
+def _event(attributes: dict[str, str], data: Any, size: int, now: float) -> Event | str:
     if not attributes.get("specversion", "").startswith("1."):
         return "specversion must be 1.0"
     for name in ("id", "type", "source"):
@@ -105,6 +107,9 @@ def _event(attributes: dict[str, str], data: Any, size: int) -> Event | str:
         return f"the type is neither {REQUEST} nor …response"
     if not isinstance(data, Mapping):
         return "the payload must be an object"
+    fault = unstorable(data)
+    if fault:
+        return f"the payload {fault}"
     at = None
     if "time" in attributes:
         try:
@@ -112,6 +117,11 @@ def _event(attributes: dict[str, str], data: Any, size: int) -> Event | str:
             at = moment.timestamp() if moment.tzinfo else None
         except (ValueError, OverflowError):
             return "time is not RFC 3339"
+    if at is not None and at > now + FUTURE_SECONDS:
+        return "time lies more than five minutes in the future"
+    if at is not None and at < now - KEPT_SAMPLES_SECONDS:
+        return "time is older than the seven days for which samples are kept"
+    size = size or len(orjson.dumps(data))
     return Event(attributes["id"], attributes["type"], attributes["source"], at, attributes, data, size)
 
 

@@ -32,6 +32,8 @@ class Known:
 
     def find(self, endpoint: str, variant: str) -> tuple[KnownEndpoint | None, str, str]:
         """(endpoint, variant key, reason): the reason is empty, ``unknown_endpoint`` or ``unknown_variant``."""
+        if "\x00" in endpoint or "\x00" in variant:  # no database holds such a name
+            return None, variant, "unknown_endpoint" if "\x00" in endpoint else "unknown_variant"
         if not self.read_at:
             return None, variant, ""
         found = self.endpoints.get(endpoint)

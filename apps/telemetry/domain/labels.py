@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apps.kernel.errors import InvalidInput
+from apps.telemetry.domain.limits import unstorable
 
 MAX_ROWS = 200_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUE_BYTES = 4_096
 SHOWN = 100
+KEPT_SECONDS = 90 * 86_400
+FUTURE_SECONDS = 300
 COLUMNS = ("request_id", "value", "at")
 
 
@@ -34,20 +37,22 @@ class NewLabel:
 
 @dataclass(slots=True)
 class LabelRows:
-    """The last word of each request, and what was refused (the first SHOWN with their row, counted from 0)."""
+    """The last word of each request, and what was refused: all by reason, the first SHOWN with their row (from 0)."""
 
     received: int = 0
     taken: dict[str, NewLabel] = field(default_factory=dict)
     repeated: int = 0
     rejected_count: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any], at: datetime) -> None:
         index, self.received = self.received, self.received + 1
         try:
-            label = _label(row, at)
+            label = label_of(row, at)
         except ValueError as error:
             self.rejected_count += 1
+            self.reasons[str(error)] = self.reasons.get(str(error), 0) + 1
             if len(self.rejected) < SHOWN:
                 self.rejected.append({"index": index, "code": "invalid", "detail": str(error)})
             return
@@ -112,9 +117,19 @@ def _parquet_rows(raw: bytes) -> Iterator[Mapping[str, Any]]:
             raise InvalidInput.at("", "too_many", f"At most {MAX_ROWS:,} labels at once; send them in parts.")
         names = [name for name in COLUMNS if name in file.schema_arrow.names]
         for batch in file.iter_batches(batch_size=10_000, columns=names):
-            yield from batch.to_pylist()
+            yield from _microseconds(batch).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput.at("", "bad_parquet", f"The file is no Parquet: {str(error).splitlines()[0]}") from error
+
+
+def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Times in nanoseconds, which Python's own cannot hold, cut to microseconds."""
+    place = batch.schema.get_field_index("at")
+    if place < 0 or not pa.types.is_timestamp(batch.schema.field(place).type):
+        return batch
+    kind = batch.schema.field(place).type
+    at = batch.column(place).cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    return batch.set_column(place, "at", at)
 
 
 def _check_columns(names: Any) -> None:
@@ -127,7 +142,8 @@ def _check_columns(names: Any) -> None:
         )
 
 
-def _label(row: Mapping[str, Any], at: datetime) -> NewLabel:
+def label_of(row: Mapping[str, Any], at: datetime) -> NewLabel:
+    """One row. ``at`` is now, and stands in where the row has no time. ValueError in words."""
     request_id = row.get("request_id")
     if not isinstance(request_id, str) or not 0 < len(request_id) <= 128 or "\x00" in request_id:
         raise ValueError("request_id must be a text of 1 to 128 characters")
@@ -136,12 +152,12 @@ def _label(row: Mapping[str, Any], at: datetime) -> NewLabel:
         raise ValueError("value is missing")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("value must be finite")
-    try:
-        packed = orjson.dumps(value)
-    except TypeError as error:
-        raise ValueError(f"value: {error}") from error
-    if len(packed) > MAX_VALUE_BYTES or b"\\u0000" in packed:
-        raise ValueError(f"value must be JSON of at most {MAX_VALUE_BYTES} bytes without NUL")
+    fault = unstorable(value)
+    if fault:
+        raise ValueError(f"value {fault}")
+    packed = orjson.dumps(value)
+    if len(packed) > MAX_VALUE_BYTES:
+        raise ValueError(f"value must be JSON of at most {MAX_VALUE_BYTES} bytes")
     return NewLabel(request_id, orjson.loads(packed), _moment(row.get("at"), at))
 
 
@@ -159,8 +175,11 @@ def _moment(value: Any, default: datetime) -> datetime:
         found = datetime.fromtimestamp(value, UTC)
     else:
         raise ValueError("at must be Unix seconds or RFC 3339")
-    if (found - default).total_seconds() > 300:
+    ahead = (found - default).total_seconds()
+    if ahead > FUTURE_SECONDS:
         raise ValueError("at lies more than five minutes in the future")
+    if ahead < -KEPT_SECONDS:
+        raise ValueError("at is older than the 90 days for which labels are kept")
     return found
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from apps.kernel.errors import InvalidInput
-from apps.kernel.stats.buckets import MAX_VALUE, ZERO_THRESHOLD, bucket_index
+from apps.kernel.stats.buckets import ZERO_THRESHOLD, bucket_index
 from apps.telemetry.domain.batch import FUTURE_SECONDS, PAST_SECONDS, ROUTES, SLOT_SECONDS, Rejection, text
 from apps.telemetry.domain.cells import FATES, Cell, CellKey, merged
 from apps.telemetry.domain.known import Known, KnownEndpoint
+from apps.telemetry.domain.limits import MAX_LATENCY_SECONDS, MAX_SUM_SECONDS
 from apps.telemetry.domain.tally import LATE_SECONDS, Tally
 
 MAX_ITEMS = 200_000
@@ -35,7 +36,8 @@ _WHY = {
     "bad_time": "ts must be Unix seconds",
     "in_the_future": "ts lies more than five minutes ahead of this clock",
     "too_old": "ts is older than 48 hours",
-    "bad_latency": "latency_s must be a number of seconds, at least 0",
+    "bad_latency": f"latency_s must be a number of seconds from 0 to {MAX_LATENCY_SECONDS:,.0f}",
+    "sum_too_large": f"the latencies of this body add up to more than {MAX_SUM_SECONDS:,.0f} s",
     "bad_status": "status must be an HTTP status from 100 to 599",
     "bad_route": f"route must be one of {', '.join(_ROUTE_NAMES)}",
     "bad_period": "period must be a whole number from 0",
@@ -119,7 +121,9 @@ def parse_columns(body: Mapping[str, Any], known: Known, *, now: float) -> Parse
         return parsed
     checked = _Checked(parsed, count)
     ts = checked.numbers(lists["ts"], "bad_time", lambda each: each >= 0)
-    latency = checked.numbers(lists["latency_s"], "bad_latency", lambda each: (each >= 0.0) & (each <= MAX_VALUE))
+    latency = checked.numbers(
+        lists["latency_s"], "bad_latency", lambda each: (each >= 0.0) & (each <= MAX_LATENCY_SECONDS)
+    )
     status = checked.numbers(lists["status"], "bad_status", lambda each: (each >= 100) & (each < 600))
     checked.refuse(ts > now + FUTURE_SECONDS, "in_the_future")
     checked.refuse(ts < now - PAST_SECONDS, "too_old")
@@ -128,6 +132,8 @@ def parse_columns(body: Mapping[str, Any], known: Known, *, now: float) -> Parse
     route = checked.codes(body.get("route", "weighted"), _ROUTE_CODES, "bad_route", "/route")
     slot = np.where(checked.good, ts // SLOT_SECONDS, 0).astype(np.int64)
     period = _periods(checked, body.get("period"), found, slot)
+    if latency.sum() > MAX_SUM_SECONDS:
+        checked.refuse(np.cumsum(np.where(checked.good, latency, 0.0)) > MAX_SUM_SECONDS, "sum_too_large")
     checked.settle()
     good = checked.good
     if good.any():

@@ -90,7 +90,7 @@ class OtlpReader:
         points = 0
         for resource in request.resource_metrics:
             shared = _attributes(resource.resource.attributes)
-            source = str(_first(shared, self.names.source) or "otlp")[:120]
+            source = str(_first(shared, self.names.source) or "otlp").replace("\x00", "")[:120] or "otlp"
             parsed = found.setdefault(source, Parsed())
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:

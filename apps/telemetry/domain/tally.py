@@ -57,6 +57,7 @@ class Ledger:
         self._reasons: dict[tuple[str, str], int] = {}
         self._bodies: dict[tuple[str, int], int] = {}
         self._sources: dict[SourceKey, SourceTally] = {}
+        self._unstored = 0
 
     def items(self, form: str, tally: Tally, reasons: dict[str, int] | None = None) -> None:
         """Count the items of one body. ValueError when they do not add up: a bug must not look like a number."""
@@ -66,6 +67,11 @@ class Ledger:
             self._formats.setdefault(form, Tally()).add(tally)
             for reason, count in (reasons or {}).items():
                 self._reasons[form, reason] = self._reasons.get((form, reason), 0) + count
+
+    def unstored(self, slots: int) -> None:
+        """Slots of items that were accepted and that the database refused for good."""
+        with self._lock:
+            self._unstored += slots
 
     def body(self, form: str, status: int) -> None:
         with self._lock:
@@ -107,7 +113,7 @@ class Ledger:
             formats = {
                 form: [getattr(tally, name) for name in Tally.__slots__] for form, tally in self._formats.items()
             }
-            reasons, bodies = dict(self._reasons), dict(self._bodies)
+            reasons, bodies, unstored = dict(self._reasons), dict(self._bodies), self._unstored
         for place, name in enumerate(Tally.__slots__):
             yield f"# HELP pilothouse_ingest_{name}_items_total {_HELP[name]}"
             yield f"# TYPE pilothouse_ingest_{name}_items_total counter"
@@ -121,6 +127,9 @@ class Ledger:
         yield "# TYPE pilothouse_ingest_bodies_total counter"
         for (form, status), count in sorted(bodies.items()):
             yield f'pilothouse_ingest_bodies_total{{format="{form}",status="{status}"}} {count}'
+        yield "# HELP pilothouse_ingest_unstored_slots_total Slots of accepted items that their window had no room for."
+        yield "# TYPE pilothouse_ingest_unstored_slots_total counter"
+        yield f"pilothouse_ingest_unstored_slots_total {unstored}"
 
 
 _HELP = {

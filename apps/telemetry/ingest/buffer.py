@@ -159,7 +159,9 @@ class CellBuffer:
                 break
             group.append(batch)
             slots += len(batch.slots)
-        slots_add(group)
+        refused = sum(len(result.refused) for result in slots_add(group))
+        if refused:
+            self._ledger.unstored(refused)
         with self._lock:
             left = len(self._frozen)
             self._frozen_bytes -= self._frozen_bytes * len(group) // left

@@ -30,6 +30,7 @@ from apps.telemetry.ingest.http import Answer, Refusal, decoded
 from apps.telemetry.ingest.writer import Notify, SlotWriter
 from apps.telemetry.services.labels import LabelsResult, labels_take
 from apps.telemetry.services.records import labels_add, samples_add
+from apps.telemetry.services.slots import BatchResult
 
 ANSWER_SECONDS = 10.0
 MAX_KEYS = 100_000
@@ -89,6 +90,9 @@ class Intake:
         tally = Tally(received=size, accepted=result.accepted, rejected=size - result.accepted)
         if result.is_duplicate and batch.slots:
             reasons["duplicate"] = len(batch.slots)
+        full = _full(batch, result)
+        if full:
+            reasons["window_full"] = len(full)
         _times_of_slots(tally, batch, time.time())
         self.ledger.items("slots", tally, reasons)
         newest = max((one.slot_at for one in batch.slots), default=None)
@@ -97,7 +101,11 @@ class Intake:
             (batch.source.rpartition("-")[0] or batch.source, "slots", batch.endpoint, batch.variant), tally, ahead
         )
         return Answer(
-            {"accepted": result.accepted, "rejected": _shown(batch.rejected), "duplicate": result.is_duplicate}
+            {
+                "accepted": result.accepted,
+                "rejected": _shown([*batch.rejected, *full]),
+                "duplicate": result.is_duplicate,
+            }
         )
 
     # --- observations in columns or objects -------------------------------------------------------------------
@@ -136,6 +144,7 @@ class Intake:
             raise
         if results and all(result.is_duplicate for result in results):
             return self._duplicate("observations", parsed)
+        self.ledger.unstored(sum(len(result.refused) for result in results))
         self._count("observations", parsed, 0, source)
         return _told(parsed, 0, status=200)
 
@@ -190,7 +199,7 @@ class Intake:
         parsed = Parsed()
         dropped = 0
         now = time.time()
-        for index, event in enumerate(events_of(headers, raw)):
+        for index, event in enumerate(events_of(headers, raw, now=now)):
             parsed.tally.received += 1
             if isinstance(event, str):
                 parsed.reject(index, "bad_event", event)
@@ -318,6 +327,14 @@ def _told(parsed: Parsed, dropped: int, *, status: int) -> Answer:
 
 def _shown(rejected: Any) -> list[dict[str, Any]]:
     return [{"index": one.index, "code": one.code, "detail": one.detail} for one in rejected]
+
+
+def _full(batch: SlotBatch, result: BatchResult) -> list[Rejection]:
+    """Slots whose window has no room, by their place in what was sent (those rejected at the door stand between)."""
+    gone = {one.index for one in batch.rejected}
+    places = [place for place in range(len(batch.slots) + len(gone)) if place not in gone]
+    words = "the window of this slot is full: 2^63 ns of latency, or 2^32 requests in one bucket"
+    return [Rejection(places[place], "window_full", words) for place in result.refused]
 
 
 def _by_code(rejected: Any) -> dict[str, int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import connection
+from django.db.models import Count, Max
 
-from apps.telemetry.models import Label, Source
+from apps.kernel.clock import now
+from apps.telemetry.models import InferenceSample, Label, Source
 
 
 def source_list(endpoint: str) -> list[Source]:
@@ -54,3 +56,21 @@ def _json(value: Any) -> Any:
 
 def label_count(endpoint: str) -> int:
     return Label.objects.filter(endpoint=endpoint).count()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCounts:
+    """``samples`` of the last 24 hours; ``labels`` all that are kept."""
+
+    samples: int
+    newest_sample: datetime | None
+    labels: int
+    newest_label: datetime | None
+
+
+def kept_counts(endpoint: str) -> KeptCounts:
+    """What is kept of an endpoint's requests, in two queries."""
+    recent = InferenceSample.objects.filter(endpoint=endpoint, at__gte=now() - timedelta(hours=24))
+    samples = recent.aggregate(count=Count("id"), newest=Max("at"))
+    labels = Label.objects.filter(endpoint=endpoint).aggregate(count=Count("id"), newest=Max("at"))
+    return KeptCounts(samples["count"], samples["newest"], labels["count"], labels["newest"])

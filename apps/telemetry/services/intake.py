@@ -53,8 +53,9 @@ def source_tallies_add(taken: Mapping[SourceKey, SourceTally]) -> None:
     moment = now()
     rows = [
         (
-            source[:120], form, endpoint, variant, one.tally.received, one.tally.accepted, one.tally.rejected,
-            one.tally.dropped, one.tally.late, one.tally.skewed, one.skew_seconds, one.resolution, moment,
+            source.replace("\x00", "")[:120], form, endpoint, variant, one.tally.received, one.tally.accepted,
+            one.tally.rejected, one.tally.dropped, one.tally.late, one.tally.skewed, one.skew_seconds, one.resolution,
+            moment,
         )
         for (source, form, endpoint, variant), one in sorted(taken.items())
     ]  # fmt: skip

@@ -29,6 +29,7 @@ class LabelsResult:
     matched: int
     replaced: int
     is_dry_run: bool
+    reasons: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,4 +85,6 @@ def _looked_at(endpoint: str, rows: LabelRows, *, is_dry_run: bool) -> LabelsRes
         found = InferenceSample.objects.filter(endpoint=endpoint, request_id__in=part)
         matched += found.values("request_id").distinct().count()
         replaced += Label.objects.filter(endpoint=endpoint, request_id__in=part).count()
-    return LabelsResult(len(ids), rows.rejected_count, rows.rejected, rows.repeated, matched, replaced, is_dry_run)
+    return LabelsResult(
+        len(ids), rows.rejected_count, rows.rejected, rows.repeated, matched, replaced, is_dry_run, rows.reasons
+    )

@@ -65,12 +65,20 @@ def pull(source_id: str) -> int:
         since, until = _stretch(source, driver)
         if until <= since:
             return 0  # asked a moment ago
-        pulled = driver.pull(since=since, until=until)
+        pulled = _pulled(driver, since, until)
     except DriverError as error:
         _failed(source, error)
         return 0
     cells, skipped = _taken(source, pulled)
     return _stored(source, pulled, cells, skipped)
+
+
+def _pulled(driver: MetricSource, since: float, until: float) -> Pulled:
+    """Numbers that no request can have made (1e300 of them) are a fault of the source, not of the observer."""
+    try:
+        return driver.pull(since=since, until=until)
+    except (ValueError, OverflowError) as error:
+        raise DriverError("bad_numbers", f"The source gave numbers that cannot be counted: {error}.") from error
 
 
 def _claimed(source_id: str) -> PullSource | None:

@@ -10,6 +10,7 @@ from apps.kernel.clock import now
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.batch import COUNTS, SlotDelta
 from apps.telemetry.domain.levels import LEVELS, SLOT, floor_to
+from apps.telemetry.domain.limits import MAX_STORED
 from apps.telemetry.domain.stored import Stored, WindowKey, added, of_deltas
 from apps.telemetry.models import RollUp, RollUpMark, Slot
 
@@ -83,8 +84,10 @@ def stored_of(row: Slot | RollUp) -> Stored:
 
 
 def columns_of(stored: Stored) -> dict[str, Any]:
-    """A row's columns but for its key. ValueError when a bucket holds more than 2^32 - 1."""
+    """A row's columns but for its key. ValueError when a bucket holds more than 2^32 - 1, or a column 2^63 - 1."""
     latency = stored.latency
+    if max(*stored.counts, latency.zero, latency.sum_ns) > MAX_STORED:
+        raise ValueError(f"the window is full: {stored.counts[0]:,} requests, {latency.sum_ns / 1e9:.3g} s of latency")
     indexes, counts = latency.to_blobs()
     return {
         **dict(zip(COUNTS, stored.counts, strict=True)),

@@ -17,7 +17,10 @@ import structlog
 from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
 
+from apps.audit.services.record import event_record
+from apps.kernel.actor import Actor
 from apps.kernel.clock import now
+from apps.targets.selectors import endpoint_list
 from apps.telemetry.domain.batch import COUNTS
 from apps.telemetry.domain.levels import LEVELS, SLOT, Retention, coarser, finer, floor_to
 from apps.telemetry.domain.stored import Stored, added_rows
@@ -83,11 +86,14 @@ def rollups_discover() -> int:
     return len(names)
 
 
-def rollups_rebuild(endpoint: str) -> bool:
+def rollups_rebuild(*, actor: Actor, endpoint: str, reason: str = "") -> bool:
     """Drop the roll-ups whose slots are still there, so that they are made anew; False when nothing is known of it.
 
-    What is older than the slots stays as it is. Reads go on meanwhile, and say the same.
+    What is older than the slots stays as it is. Reads go on meanwhile, and say the same. Recorded with the fault that
+    it is to mend and what was dropped.
     """
+    known = endpoint_list().filter(name=endpoint).values_list("pk", flat=True).first()
+    dropped: dict[str, int] = {}
     with transaction.atomic():
         mark = RollUpMark.objects.select_for_update().filter(endpoint=endpoint).first()
         if mark is None:
@@ -96,10 +102,16 @@ def rollups_rebuild(endpoint: str) -> bool:
         base = mark.kept(SLOT)
         for level in LEVELS:
             base = min(max(floor_to(base, level), mark.kept(finer(level))), mark.until(level))
-            RollUp.objects.filter(endpoint=endpoint, resolution=level, slot_at__gte=base).delete()
+            dropped[f"{level}s"], _ = RollUp.objects.filter(
+                endpoint=endpoint, resolution=level, slot_at__gte=base
+            ).delete()
             setattr(mark, f"until_{level}", base)
-        mark.fault, mark.due_at = "", now()
+        fault, mark.fault, mark.due_at = mark.fault, "", now()
         mark.save()
+        event_record(
+            actor=actor, verb="telemetry.rebuilt", subject_kind="endpoint", subject_id=known or endpoint,
+            subject_label=endpoint, detail={"reason": reason, "fault": fault, "dropped": dropped},
+        )  # fmt: skip
     log.info("telemetry.rollups_rebuilt", endpoint=endpoint)
     return True
 

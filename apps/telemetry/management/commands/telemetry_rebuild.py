@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from apps.kernel.actor import SYSTEM
 from apps.telemetry.services.rollups import rollups_rebuild
 
 
@@ -14,9 +15,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("endpoint", help="The endpoint's name.")
+        parser.add_argument("--reason", default="", help="Why, for the audit log.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["endpoint"]
-        if not rollups_rebuild(name):
+        if not rollups_rebuild(actor=SYSTEM, endpoint=name, reason=options["reason"]):
             raise CommandError(f"Nothing is rolled up of an endpoint named {name!r}; nothing was changed.")
         self.stdout.write(f"The roll-ups of {name} are made anew in a few minutes; charts read its slots meanwhile.")

@@ -1,0 +1,72 @@
+"""Parts of pages that are the same for everybody who may see them: rendered once per revision, kept by this process.
+
+A frame makes every open page ask for the same fragment at the same moment. The first who asks renders it, the others
+wait for that one rendering, whoever comes later is given what is kept. What differs from person to person (buttons,
+form tokens, what one may not see) must not be in it: such a part is rendered without a request, so that nothing of one
+can get in, and the caller checks before it asks that the person may see it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+
+LIMIT_BYTES = 32 * 1024 * 1024
+WAIT_SECONDS = 10.0
+
+
+class Rendered:
+    """The newest rendering of each place, least recently asked for forgotten first."""
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._limit = limit_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[Hashable, str]] = OrderedDict()
+        self._flights: dict[tuple[Hashable, Hashable], Future[str]] = {}
+        self._size = 0
+        self.made = 0
+
+    def get(self, place: Hashable, revision: Hashable, make: Callable[[], str]) -> str:
+        """``make()`` of this revision of ``place``, called by one thread at a time. Raises what ``make`` raises."""
+        key = place, revision
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is not None and kept[0] == revision:
+                self._kept.move_to_end(place)
+                return kept[1]
+            flight = self._flights.get(key)
+            is_mine = flight is None
+            if flight is None:
+                flight = self._flights[key] = Future()
+        if not is_mine:
+            try:
+                return flight.result(WAIT_SECONDS)
+            except TimeoutError:  # whoever renders it hangs: nobody else has to
+                return make()
+        try:
+            body = make()
+        except BaseException as error:
+            with self._lock:
+                del self._flights[key]
+            flight.set_exception(error)
+            raise
+        with self._lock:
+            del self._flights[key]
+            self._keep(place, revision, body)
+        flight.set_result(body)
+        return body
+
+    def _keep(self, place: Hashable, revision: Hashable, body: str) -> None:
+        self.made += 1
+        before = self._kept.pop(place, None)
+        self._size += len(body) - (len(before[1]) if before else 0)
+        self._kept[place] = revision, body
+        while self._size > self._limit:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._size -= len(oldest)
+
+
+SHARED = Rendered()
+"""This process's."""

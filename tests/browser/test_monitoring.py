@@ -1,0 +1,267 @@
+"""The on-call engineer's pages in a real Chromium: seen by axe, walked by keyboard, fresh without a reload.
+
+The web process is the product's own (limits, ingest door, sockets), in a thread of the test; what the pages show was
+put in through the services. Outbox messages are handed on by the test where a worker would.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.db import connection, transaction
+from django.test import Client
+from playwright.sync_api import Page, expect, sync_playwright
+from pytest_django.plugin import DjangoDbBlocker
+
+from apps.accounts.domain.roles import Role
+from apps.alerts.models import Incident
+from apps.alerts.services.incidents import Observation, State, incidents_observe
+from apps.kernel.live import live_publish
+from apps.kernel.services.outbox import outbox_deliver
+from apps.rollouts.models import Rollout
+from apps.slo.models import Objective
+from apps.slo.services.evaluate import objectives_evaluate
+from apps.telemetry.ingest import buffer as buffering
+from tests.api.world import World, make_world
+from tests.audit.flushable import django_db_setup
+from tests.browser.conftest import is_fault
+from tests.browser.steps import FLAGS, chromium_path
+from tests.browser.test_experiment_pages import looked_at
+from tests.cast import make_user
+from tests.stack import free_ports
+from tests.telemetry.test_slots import wire
+from tests.web.conftest import report
+
+__all__ = ["django_db_setup"]
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(900)]
+ENDPOINT = "/endpoints/late-arrival/"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sessions_end(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Threads of the web server leave their sessions open, and the test database could not be dropped."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    """The address of the product's own ASGI application. One for the module: its one subscription belongs to a loop."""
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(buffering.CellBuffer, "start", lambda self: None)  # it would read names between tests
+    patch.setattr(settings, "ALLOWED_HOSTS", ["127.0.0.1", "testserver"])
+    patch.setattr(settings, "PILOTHOUSE_INGEST_TOKEN", "a-token-for-this-test")
+    from controlplane.asgi import application
+
+    (port,) = free_ports(1)
+    config = uvicorn.Config(
+        ASGIStaticFilesHandler(application), host="127.0.0.1", port=port, lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(60)
+    patch.undo()
+
+
+@pytest.fixture
+def world(transactional_db: None, tmp_path: Path) -> World:
+    """An endpoint with requests, objectives that burn, a page and a ticket."""
+    found = make_world(tmp_path)
+    report("v1-0-0", seconds=[0.02] * 300 + [0.9] * 20, errors=12, slots=12)
+    objectives_evaluate()
+    page(found.endpoint.pk)
+    return found
+
+
+def page(endpoint_id: str, key: str = "slo:1", title: str = "late-arrival: availability burns its budget") -> Incident:
+    seen = Observation(
+        key=key, source="slo", team_id=None, environment="", subject_type="endpoint", subject_id=endpoint_id,
+        subject_name="late-arrival", severity="page", title=title,
+        summary="The budget is gone in 3 h 10 min. 2.1 % of 8,412 requests failed in 1 h.",
+        facts={"seconds_to_exhaustion": 11_400, "factor": 20.0},
+        states=(State("page fast", "page", True, "1 h at 20.0x, 5 min at 22.1x; limit 14.4x"),),
+        runbook_url="https://runbooks.example.com/availability",
+    )  # fmt: skip
+    with transaction.atomic():
+        incidents_observe([seen])
+    told()
+    return Incident.objects.get(key=key)
+
+
+def told() -> None:
+    """What the relay of the worker does with frames."""
+    outbox_deliver({"live": live_publish, "task": lambda name, payload: None})
+
+
+@pytest.fixture
+def seen(world: World, web: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A page of somebody on call who may also set objectives; what it left in the console fails the test."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    client = Client()
+    client.force_login(make_user("alice", frozenset({Role.ENGINEER, Role.OPERATOR, Role.ADMIN})))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=web)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": web}])
+        found = context.new_page()
+        found.set_default_timeout(60_000)
+        said: list[str] = []
+        found.on("console", lambda one: said.append(one.text) if is_fault(one) else None)
+        found.on("pageerror", lambda error: said.append(str(error)))
+        yield found
+        found.goto("about:blank")
+        browser.close()
+    assert said == []
+
+
+PAGES = {
+    "oncall": ENDPOINT,
+    "alerts": "/alerts/",
+    "alert": "/alerts/{alert}/",
+    "objectives": f"{ENDPOINT}objectives/",
+    "objective": "/endpoints/-/objectives/{objective}/",
+    "rules": f"{ENDPOINT}objectives/prometheus/",
+    "labels": f"{ENDPOINT}labels/",
+    "alerting": "/settings/alerting/",
+}
+
+
+def test_axe_finds_nothing_in_either_theme_and_nothing_is_too_wide(seen: Page, world: World) -> None:
+    world.start()
+    names = {"alert": Incident.objects.get(key="slo:1").pk, "objective": Objective.objects.order_by("id")[0].pk}
+    chosen = os.environ.get("MONITORING_PAGES", "").split(",")
+    for name, path in PAGES.items():
+        if chosen == [""] or name in chosen:
+            looked_at(seen, path.format(**names), name)
+
+
+def focused(seen: Page) -> str:
+    """What has the focus, in words: its name or its text."""
+    return str(
+        seen.evaluate(
+            "(() => { const one = document.activeElement; "
+            "return (one.getAttribute('aria-label') || one.innerText || one.name || one.tagName).trim(); })()"
+        )
+    )
+
+
+def walk(seen: Page, goal: str, most: int = 200) -> list[str]:
+    """Tab until what has the focus begins with ``goal``; every stop on the way. It must be seen to have the focus."""
+    stops: list[str] = []
+    for _ in range(most):
+        seen.keyboard.press("Tab")
+        stops.append(focused(seen))
+        if stops[-1].startswith(goal):
+            outline = seen.evaluate(
+                "(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle + s.boxShadow; })()"
+            )
+            assert outline != "nonenone", f"{goal} has the focus and nobody sees it"
+            return stops
+    raise AssertionError(f"{goal} is not reached by Tab; stops: {stops}")
+
+
+def test_the_keyboard_reaches_the_alert_and_the_way_back_in_the_order_of_the_page(seen: Page, world: World) -> None:
+    rollout = world.start()
+    seen.goto(ENDPOINT)
+    expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")
+    stops = walk(seen, "Roll back to")
+    alert = next(place for place, one in enumerate(stops) if one.startswith("Open the alert"))
+    assert alert < len(stops) - 1, "what is wrong comes before what can be pressed"
+    seen.keyboard.press("Enter")
+    seen.wait_for_url(re.compile(f"/rollouts/{rollout.pk}/"))
+    deadline = time.monotonic() + 60
+    while not Rollout.objects.filter(pk=rollout.pk).exclude(phase=rollout.phase, asked=None).exists():
+        assert time.monotonic() < deadline, "Enter did nothing"
+        time.sleep(0.2)
+
+
+def test_an_alert_is_taken_on_by_keyboard_alone(seen: Page) -> None:
+    seen.goto(ENDPOINT)
+    expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")
+    walk(seen, "Open the alert")
+    seen.keyboard.press("Enter")
+    seen.wait_for_url(re.compile("/alerts/al_"))
+    expect(seen.locator("details#ask-acknowledge")).to_be_visible()
+    walk(seen, "Acknowledge")
+    seen.keyboard.press("Enter")
+    seen.locator("details#ask-acknowledge[open]").wait_for()
+    walk(seen, "Acknowledge", most=6)
+    seen.keyboard.press("Enter")
+    expect(seen.locator("main")).to_contain_text("Taken on by")
+    assert Incident.objects.get(key="slo:1").state == "acknowledged"
+
+
+def test_an_alert_appears_and_goes_on_open_pages_without_a_reload(seen: Page, world: World) -> None:
+    seen.goto("/alerts/")
+    expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")
+    seen.evaluate("window.isTheSamePage = true")
+    page(world.endpoint.pk, key="slo:2", title="late-arrival: p99 is over its bound")
+    expect(seen.locator("main")).to_contain_text("p99 is over its bound", timeout=10_000)
+    gone = Observation("slo:2", "slo", None, "", "endpoint", world.endpoint.pk, "late-arrival", None, "", "")
+    with transaction.atomic():
+        incidents_observe([gone])
+    told()
+    expect(seen.locator("main")).not_to_contain_text("p99 is over its bound", timeout=10_000)
+    assert seen.evaluate("window.isTheSamePage") is True
+
+
+def test_requests_appear_on_the_open_page_of_the_endpoint_without_a_reload(seen: Page, world: World, web: str) -> None:
+    seen.goto(ENDPOINT)
+    expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")
+    seen.evaluate("window.isTheSamePage = true")
+    requests = seen.locator('td[data-th="Requests"]').first
+    expect(requests).to_have_text("3,840")
+    body = {"source": "s9", "seq": 1, "endpoint": "late-arrival", "variant": "v1-0-0", "slots": [wire([0.1] * 11)]}
+    headers = {"Authorization": "Bearer a-token-for-this-test"}
+    assert httpx.post(f"{web}/ingest/v1/slots", json=body, headers=headers, timeout=30).status_code == 200
+    # by its frame, not by the clock: alone the page looks every 15 s
+    expect(requests).to_have_text("3,851", timeout=12_000)
+    assert seen.evaluate("window.isTheSamePage") is True
+
+
+def test_a_page_whose_socket_is_gone_says_so_with_the_age_of_its_data_and_polls(seen: Page, world: World) -> None:
+    seen.route_web_socket(re.compile("/live$"), lambda socket: socket.close())
+    seen.goto("/alerts/")
+    indicator = seen.locator("[data-live-indicator]")
+    expect(indicator).to_contain_text("Every 5 s", timeout=30_000)
+    expect(indicator).to_contain_text(re.compile(r"data \d+ s old"))
+    expect(seen.locator("[data-live-banner]")).to_be_visible()
+    page(world.endpoint.pk, key="slo:3", title="late-arrival: seen by polling")
+    expect(seen.locator("main")).to_contain_text("seen by polling", timeout=15_000)
+
+
+def test_a_policy_is_replayed_before_it_is_kept_while_one_types(seen: Page) -> None:
+    objective = Objective.objects.get(name="availability")
+    seen.goto(f"/endpoints/-/objectives/{objective.pk}/")
+    said = seen.get_by_label("What it would have done")
+    expect(said).to_contain_text(re.compile(r"of [\d,]+ requests were bad"))
+    target = seen.locator("input[name=target]").or_(seen.locator("input[name=target_percent]")).first
+    target.fill("99.95")
+    with seen.expect_response(re.compile("/objectives/replay/")) as answered:
+        target.press("Tab")
+    assert answered.value.status == 200
+    expect(said).to_contain_text(re.compile("fired|would have|never", re.IGNORECASE))
+    assert Objective.objects.get(pk=objective.pk).revision == objective.revision, "nothing is kept by looking"
