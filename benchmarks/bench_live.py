@@ -116,7 +116,8 @@ class Viewer:
         self._asked: set[str] = set()
         self.delays: list[float] = []
         self.answers: Counter[int] = Counter()
-        self.frames = 0
+        self.frames = self.broken = 0
+        self.last_fault = ""
 
     async def refetch(self, path: str) -> None:
         """As htmx does: what is under way for a fragment is not asked for a second time."""
@@ -143,17 +144,21 @@ class Viewer:
 
     async def listen(self) -> None:
         headers = {"Cookie": self._cookie, "Origin": f"http://127.0.0.1:{self._port}"}
-        async with connect(f"ws://127.0.0.1:{self._port}/live", additional_headers=headers) as socket:
+        async with connect(f"ws://127.0.0.1:{self._port}/live", additional_headers=headers, open_timeout=120) as socket:
             await socket.send(orjson.dumps({"subscribe": [f"traffic:{ENDPOINT}"]}).decode())
             async for _ in socket:
                 self.frames += 1
                 await asyncio.gather(self.refetch(TABLE), self.refetch(CHARTS))
 
     async def live(self) -> None:
-        await asyncio.gather(self.listen(), self.every(TABLE, 15.0), self.every(CHARTS, 30.0))
+        async with asyncio.TaskGroup() as parts:
+            for part in (self.listen(), self.every(TABLE, 15.0), self.every(CHARTS, 30.0)):
+                parts.create_task(part)
 
     async def poll(self) -> None:
-        await asyncio.gather(self.every(TABLE, POLL_SECONDS), self.every(CHARTS, POLL_SECONDS))
+        async with asyncio.TaskGroup() as parts:
+            for path in (TABLE, CHARTS):
+                parts.create_task(self.every(path, POLL_SECONDS))
 
     def close(self) -> None:
         self._web.close()
@@ -236,6 +241,8 @@ async def side(pid: int, port: int, cookies: Sequence[str], already: int, *, is_
         **{f"p{share}_s": percentile(delays + waiting, share / 100) for share in (50, 95, 99)},
         "worst_s": max(delays + waiting), "server_cpu": cpu / wall,
         "answers_per_second": {str(code): (total[code] - answered[code]) / wall for code in sorted(total)},
+        "broken_connections": sum(viewer.broken for viewer in viewers),
+        "last_fault": next((viewer.last_fault for viewer in viewers if viewer.last_fault), ""),
         "frames_per_viewer": sum(viewer.frames for viewer in viewers) / len(viewers),
     }  # fmt: skip
 
@@ -245,8 +252,10 @@ async def _kept_up(viewer: Viewer, *, is_live: bool) -> None:
     while True:
         try:
             await (viewer.live() if is_live else viewer.poll())
-        except (ConnectionClosed, OSError, asyncio.IncompleteReadError):
-            await asyncio.sleep(1.0)
+        except* (ConnectionClosed, OSError, asyncio.IncompleteReadError) as gone:
+            viewer.broken += 1
+            viewer.last_fault = repr(gone.exceptions[0])
+        await asyncio.sleep(1.0)
 
 
 def already() -> int:
