@@ -101,7 +101,7 @@ def serving(home: Path, suffix: str = "mlflow") -> Iterator[Server]:
 
 
 def _await_answer(server: Server, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         assert process.poll() is None, (server.home / "web.log").read_text()[-3000:]
         try:
