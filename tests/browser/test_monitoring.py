@@ -65,7 +65,6 @@ def web() -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     patch.setattr(buffering.CellBuffer, "start", lambda self: None)  # it would read names between tests
     patch.setattr(settings, "ALLOWED_HOSTS", ["127.0.0.1", "testserver"])
-    patch.setattr(settings, "PILOTHOUSE_INGEST_TOKEN", "a-token-for-this-test")
     from controlplane.asgi import application
 
     (port,) = free_ports(1)
@@ -244,7 +243,9 @@ def test_requests_appear_on_the_open_page_of_the_endpoint_without_a_reload(seen:
         "variant": "v1-0-0",
         "slots": [wire([0.1] * 11, slot=now)],
     }
-    headers = {"Authorization": "Bearer a-token-for-this-test"}
+    headers = {
+        "Authorization": f"Bearer {settings.PILOTHOUSE_INGEST_TOKEN}"
+    }  # which the program read when it was imported
     assert httpx.post(f"{web}/ingest/v1/slots", json=body, headers=headers, timeout=30).status_code == 200
     expect(requests).to_have_text("3,851", timeout=60_000)
     assert any("traffic:late-arrival" in frame for frame in frames), "by its frame, not by the page's own clock"
