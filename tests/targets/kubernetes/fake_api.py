@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.api
         with api.lock:
             api.requests.append((method, self.path))
-            fault = next((item for item in api.faults if item.where in url.path and item.method in ("", method)), None)
+            fault = next((item for item in api.faults if item.where in self.path and item.method in ("", method)), None)
             if fault is not None:
                 fault.times -= 1
                 if fault.times <= 0:

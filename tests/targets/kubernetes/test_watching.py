@@ -38,7 +38,7 @@ class TestWatching:
         subject = applied(driver)
         revision, _ = driver.watch(after_revision=0, wait_seconds=0)
         with cluster.lock:
-            cluster.faults += [Fault("", 410, method="GET")]
+            cluster.faults += [Fault("watch=", 410, method="GET")]  # a list never answers so
             cluster.drop("httproutes", subject.endpoint)
         for _ in range(100):
             revision, found = driver.watch(after_revision=revision, wait_seconds=1)
