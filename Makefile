@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := agent apps cli controlplane demo embedded serving worker
+# Compiled code is kept even where the environment says otherwise: else every process of `make up` and of the tests
+# compiles all of Pilothouse anew, a second each.
+export PYTHONDONTWRITEBYTECODE :=
 # Tools that import the settings need values; none of these is ever connected to.
 TOOL_ENV := DATABASE_URL=postgresql://tools@127.0.0.1:1/tools REDIS_URL=redis://127.0.0.1:1/0 \
 	PILOTHOUSE_SECRET_KEY=only-for-tools-that-import-the-settings-and-never-serve-anything \

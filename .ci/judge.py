@@ -41,8 +41,11 @@ def judge(cases: Sequence[ET.Element], mode: str) -> tuple[list[str], bool]:
 
 def _failure(case: ET.Element) -> list[str]:
     mark = next(found for kind in ("failure", "error") if (found := case.find(kind)) is not None)
-    text = (mark.text or mark.get("message") or "").strip().splitlines()[-TOLD_LINES:]
-    return [f"  failed: {_name(case)}: {float(case.get('time', 0)):.0f} s", *(f"    {line}" for line in text)]
+    said, text = (mark.get("message") or "").strip().splitlines(), (mark.text or "").strip().splitlines()
+    # What went wrong and where in our tests come first: the end of a traceback is often somebody else's code.
+    ours = [line for line in text[:-TOLD_LINES] if line.startswith("tests/")]
+    told = [*said[:TOLD_LINES], *ours, *text[-TOLD_LINES:]]
+    return [f"  failed: {_name(case)}: {float(case.get('time', 0)):.0f} s", *(f"    {line}" for line in told)]
 
 
 def _name(case: ET.Element) -> str:

@@ -77,6 +77,7 @@ class Up:
     environment: dict[str, str] = field(default_factory=dict)
     owns_services: bool = False
     servers: list[psutil.Process | None] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     def run(self) -> None:
         """Starts all, prints the link, supervises until interrupted; stops in reverse order whatever happens."""
@@ -113,11 +114,15 @@ class Up:
         self._prepare_control_plane()
         for program in programs.control_plane(settings):
             self.supervisor.start(program)
+        # Both need the database alone: they start Python while the programs do.
+        # Whoever has the link becomes the first admin: it is on the terminal, and in no log that others can read.
+        link = self._begin("setup_link", "setup_link", folder=settings.secrets)
+        demo = self._begin("prepare_demo", "prepare_demo") if self.has_demo else None
         for program in (programs.agent(settings), *programs.control_plane(settings)):
             self._wait_live(program)
-        if self.has_demo:
-            self._demo()
-        self._link()
+        if demo is not None:
+            self._demo(demo)
+        self._link(link)
 
     def _stop_leftovers(self) -> None:
         """What a killed launcher left, except the agent: it keeps serving and is adopted."""
@@ -179,16 +184,21 @@ class Up:
         log = (folder or self.settings.logs) / f"{name}.log"
         offset = log.stat().st_size if log.exists() else 0
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-        return Step(name, launch(command, folder=ROOT, log=log, environment=self.environment), log, offset)
+        step = Step(name, launch(command, folder=ROOT, log=log, environment=self.environment), log, offset)
+        self.steps.append(step)
+        return step
 
-    def _finish(self, step: Step) -> None:
-        """Waits for it; an interruption stops it. Raises LaunchError with its last line."""
-        while is_alive(step.process):
-            try:
+    def _finish(self, step: Step, *, telling: str | None = None) -> None:
+        """Waits for it, and says those of its lines that begin with ``telling``. Raises LaunchError with its last."""
+        told, is_over = 0, False
+        while not is_over:
+            is_over = not is_alive(step.process)  # before its lines are read: none is missed
+            lines = [] if telling is None else [line for line in step.lines() if line.startswith(telling)]
+            for line in lines[told:]:
+                self.say(f"  {line}")
+            told = len(lines)
+            if not is_over:
                 self.interrupts.sleep(0.05)
-            except Interrupted:
-                stop_tree(step.process)
-                raise
         if step.exit_code() != 0:
             raise LaunchError(f"{step.name} failed: {step.last_line()} See {step.log}.")
 
@@ -207,12 +217,12 @@ class Up:
                 )
         self.say(f"{program.name} {'answers' if program.live_url else 'started'} (pid {child.process.pid})")
 
-    def _demo(self) -> None:
+    def _demo(self, step: Step) -> None:
         """A demo that cannot be made is no reason to take the product away."""
         assert self.supervisor is not None  # noqa: S101
-        self.say("Preparing the demo (the first time it trains five models)")
+        self.say("Preparing the demo")
         try:
-            self._finish(self._begin("prepare_demo", "prepare_demo"))
+            self._finish(step, telling="demo: ")
         except LaunchError as error:
             self.say(f"The demo is not there: {error}")
             return
@@ -223,9 +233,7 @@ class Up:
             self.say(f"traffic runs ({self.settings.demo_rate:g} requests per second; write another number to "
                      f"{self.settings.home / 'demo' / 'rate'})")  # fmt: skip
 
-    def _link(self) -> None:
-        # Whoever has the link becomes the first admin: it is on the terminal, and in no log that others can read.
-        step = self._begin("setup_link", "setup_link", folder=self.settings.secrets)
+    def _link(self, step: Step) -> None:
         try:
             self._finish(step)
             link = step.last_line()
@@ -237,6 +245,9 @@ class Up:
 
     def _stop(self) -> None:
         try:
+            for step in self.steps:
+                if is_alive(step.process):
+                    stop_tree(step.process)
             if self.supervisor is not None:
                 self.supervisor.stop_all()
             if self.owns_services:
@@ -264,11 +275,15 @@ class Step:
     def exit_code(self) -> int:
         return exit_code(self.process.pid)
 
-    def last_line(self) -> str:
+    def lines(self) -> list[str]:
+        """What it has written so far; a line that is not at its end is left for later."""
         with self.log.open("rb") as log:
             log.seek(self.offset)
-            lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip() if lines else ""
+            text = log.read().decode(errors="replace")
+        return [line.strip() for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
+
+    def last_line(self) -> str:
+        return (self.lines() or [""])[-1]
 
 
 def _answers(url: str) -> bool:

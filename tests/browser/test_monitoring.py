@@ -213,6 +213,21 @@ def test_an_alert_is_taken_on_by_keyboard_alone(seen: Page) -> None:
     assert Incident.objects.get(key="slo:1").state == "acknowledged"
 
 
+def test_what_has_the_focus_keeps_it_when_the_page_refreshes(seen: Page, world: World) -> None:
+    """Also a link without an id, and also where another one came before it."""
+    seen.goto("/alerts/")
+    expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")
+    first = Incident.objects.get(key="slo:1")
+    link = seen.locator(f'[data-fragment] a[href="/alerts/{first.pk}/"]').first
+    link.focus()
+    assert link.get_attribute("id") is None
+    page(world.endpoint.pk, key="slo:2", title="late-arrival: p99 is over its bound")
+    expect(seen.locator("main")).to_contain_text("p99 is over its bound", timeout=30_000)
+    expect(link).to_be_focused()
+    seen.keyboard.press("Enter")
+    seen.wait_for_url(re.compile(f"/alerts/{first.pk}/"))
+
+
 def test_an_alert_appears_and_goes_on_open_pages_without_a_reload(seen: Page, world: World) -> None:
     seen.goto("/alerts/")
     expect(seen.locator("[data-live-indicator]")).to_contain_text("Live")

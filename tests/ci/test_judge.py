@@ -50,8 +50,17 @@ def test_the_end_of_a_log_names_every_failure_and_what_it_said(tmp_path: Path) -
     text = "first&#10;E  assert 1 == 2"
     failed = f'<testcase classname="t.m" name="c" time="3.2"><failure message="m">{text}</failure></testcase>'
     found = run(tmp_path, "all", failed, PASSED, skip(NO_CLUSTER))
-    last = found.stdout.splitlines()[-3:]
-    assert last == ["  failed: t.m::c: 3 s", "    first", "    E  assert 1 == 2"]
+    last = found.stdout.splitlines()[-4:]
+    assert last == ["  failed: t.m::c: 3 s", "    m", "    first", "    E  assert 1 == 2"]
+
+
+def test_a_long_traceback_keeps_the_places_in_our_tests(tmp_path: Path) -> None:
+    text = "&#10;".join(["tests/browser/test_a.py:7: in test_a", *("library line" for _ in range(80))])
+    failed = (
+        f'<testcase classname="t.m" name="c" time="3.2"><failure message="Timeout 60000ms">{text}</failure></testcase>'
+    )
+    said = run(tmp_path, "all", failed).stdout
+    assert said.index("Timeout 60000ms") < said.index("tests/browser/test_a.py:7") < said.index("library line")
 
 
 def test_a_run_that_was_cut_short_is_judged_by_its_failures(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from embedded.borrow import borrow_environment
@@ -32,6 +34,9 @@ def web(home: Path) -> Iterator[subprocess.Popen[bytes]]:
     named = {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x", "PILOTHOUSE_WEB_PORT": "9", "PILOTHOUSE_HOME": str(home)}
     env = {**BARE, **named, "SOMETHING_ELSE": "1"}
     process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], env=env, stdin=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not psutil.Process(process.pid).environ():  # empty until the new program has been put in place of the fork
+        assert time.monotonic() < deadline
     reference = ProcessRef.of(process.pid)
     assert reference is not None
     reference.write(home / "run" / "web.json")

@@ -14,7 +14,6 @@ from apps.alerts.domain.addresses import FORMS, Address, address_of
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.names import name_check
 from apps.alerts.domain.states import ChannelKind, ChannelState
-from apps.alerts.drivers.chat import plugin_of
 from apps.alerts.models import Channel, Route
 from apps.alerts.selectors import ROUTE, channel_get, route_get
 from apps.audit.services.record import event_record
@@ -159,6 +158,8 @@ def _change(row: Channel, changes: dict[str, Any]) -> None:
 
 def _checked(kind: str, text: str) -> Address:
     """By our rules and, where Apprise sends it, by what Apprise makes of it."""
+    from apps.alerts.drivers.chat import plugin_of  # Apprise is heavy, and this is asked when somebody saves an address
+
     found = address_of(kind, text, is_allowed=is_allow_listed)
     if found.kind in _THROUGH_APPRISE and plugin_of(found.kind, found.url) is None:
         example = FORMS[found.kind].example

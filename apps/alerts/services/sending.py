@@ -10,7 +10,6 @@ from django.db import transaction
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.messages import TEST, Message, stamp
 from apps.alerts.domain.states import ChannelKind, ChannelState, DeliveryState
-from apps.alerts.drivers.chat import chat_send
 from apps.alerts.drivers.http import opsgenie_send, pagerduty_send, webhook_send
 from apps.alerts.models import Channel, Notice, notice_id
 from apps.alerts.selectors import channel_get
@@ -121,6 +120,8 @@ def _sent(found: Notice) -> Outcome:
         case ChannelKind.OPSGENIE:
             return opsgenie_send(url, message)
         case _:
+            from apps.alerts.drivers.chat import chat_send  # Apprise is heavy, and few processes ever send
+
             return chat_send(kind, url, message)
 
 

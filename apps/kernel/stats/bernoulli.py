@@ -30,7 +30,9 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
+
+from .roots import root
 
 Floats = npt.NDArray[np.float64]
 
@@ -260,8 +262,8 @@ def _root(excess: Callable[[float], float], low: float, high: float) -> float:
     def on_logit(z: float) -> float:
         return excess(min(max(1.0 / (1.0 + math.exp(-z)), _LOWEST), 1.0 - _LOWEST))
 
-    root = optimize.brentq(on_logit, special.logit(low), special.logit(high), xtol=1e-10, rtol=1e-12)
-    return 1.0 / (1.0 + math.exp(-cast(float, root)))
+    z = root(on_logit, float(special.logit(low)), float(special.logit(high)), xtol=1e-10, rtol=1e-12)
+    return 1.0 / (1.0 + math.exp(-z))
 
 
 def _falling_roots(excess: Callable[[Floats], Floats], low: Floats, high: Floats) -> Floats:

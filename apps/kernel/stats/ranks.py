@@ -9,10 +9,11 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import special
 
 from . import checks
 from .comparison import Comparisons, assemble, critical, p_of
+from .roots import root
 from .undefined import Reason, first_of
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +39,8 @@ def mann_whitney(
     if codes:
         blank = dict.fromkeys(("estimate", "standard_error", "statistic", "df", "p_value", "lower", "upper"), np.nan)
         return assemble("mann-whitney", "P(T > C)", **blank, alpha=alpha, alternative=alternative, undefined=codes)
+    from scipy import stats
+
     test = stats.mannwhitneyu(t, c, alternative=alternative, method="auto")
     share = float(test.statistic) / (m * n)
     ranks = stats.rankdata(np.concatenate([c, t]))
@@ -123,6 +126,8 @@ def wilcoxon(differences: npt.ArrayLike, *, alpha: float = 0.05, alternative: st
     if codes:
         blank = dict.fromkeys(("estimate", "standard_error", "statistic", "df", "p_value", "lower", "upper"), np.nan)
         return assemble("wilcoxon", "difference", **blank, alpha=alpha, alternative=alternative, undefined=codes)
+    from scipy import stats
+
     test = stats.wilcoxon(used, alternative=alternative)
     n = d.size
     pairs = n * (n + 1) // 2
@@ -163,9 +168,9 @@ def _newcombe5(share: float, m: int, n: int, z: float) -> tuple[float, float]:
         return (share - p) ** 2 - z * z * p * (1.0 - p) * bracket / (m * n)
 
     tiny = 1e-12
-    lower = 0.0 if share <= tiny else optimize.brentq(excess, tiny, max(share - tiny, tiny * 2), xtol=1e-13)
-    upper = 1.0 if share >= 1.0 - tiny else optimize.brentq(excess, share + tiny, 1.0 - tiny, xtol=1e-13)
-    return float(lower), float(upper)
+    lower = 0.0 if share <= tiny else root(excess, tiny, max(share - tiny, tiny * 2), xtol=1e-13)
+    upper = 1.0 if share >= 1.0 - tiny else root(excess, share + tiny, 1.0 - tiny, xtol=1e-13)
+    return lower, upper
 
 
 def _walsh(ordered: Floats, k: int) -> float:
@@ -209,6 +214,8 @@ def delta_quantiles(
     checks.open_unit("alpha", alpha)
     if d.size == 0:
         return np.full(q.shape, np.nan), np.full(q.shape, np.nan), np.full(q.shape, np.nan)
+    from scipy import stats
+
     low = stats.binom.ppf(alpha / 2.0, d.size, q).astype(int) - 1
     high = stats.binom.ppf(1.0 - alpha / 2.0, d.size, q).astype(int)
     lower = np.where(low >= 0, d[np.clip(low, 0, None)], -np.inf)

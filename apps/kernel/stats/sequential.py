@@ -15,11 +15,12 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 from . import checks
 from .comparison import Comparisons, critical, interval
 from .crossing import FAR, SMALLEST_STEP, Look, Spending, carried, panels, spent, states
+from .roots import root
 
 Floats = npt.NDArray[np.float64]
 __all__ = [
@@ -132,7 +133,7 @@ def operating(looks: Sequence[Look], drift: float, *, sides: int = 2) -> Operati
 def drift_for(power: float, looks: Sequence[Look], *, sides: int = 2) -> float:
     """The drift sqrt(information) x effect / sd at which these looks have the power."""
     checks.open_unit("power", power)
-    return float(optimize.brentq(lambda d: operating(looks, d, sides=sides).power - power, 0.0, 40.0, xtol=1e-10))
+    return root(lambda d: operating(looks, d, sides=sides).power - power, 0.0, 40.0, xtol=1e-10)
 
 
 def inflation(

@@ -12,10 +12,6 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from apps.kernel.errors import DriverError, InvalidInput
 from apps.telemetry.domain.cells import Cell, cell_of
 from apps.telemetry.domain.readings import spread
@@ -41,6 +37,9 @@ class CloudWatch:
     delay_seconds = 120.0
 
     def __init__(self, endpoint: str, config: Mapping[str, Any], token: str = "") -> None:
+        import boto3
+        from botocore.config import Config
+
         self._name = str(config.get("endpoint") or endpoint)
         self._variants = sorted(texts(config, "variants"))
         key, _, secret = token.partition(":")
@@ -67,6 +66,8 @@ class CloudWatch:
 
     def _values(self, begin: int, end: int) -> dict[tuple[str, int], dict[str, float]]:
         """(variant, first second of the minute) -> what it said."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         queries, meaning = self._queries()
         found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
         try:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         def say(line: str) -> None:
             # Training takes half a minute: whoever waits must see each line when it is true.
-            self.stdout.write(line)
+            self.stdout.write(f"demo: {line}")  # what `make up` passes on of all that is written here
             self.stdout.flush()
 
         prepare(train_all(settings.PILOTHOUSE_HOME, progress=say), say)

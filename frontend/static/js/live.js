@@ -73,6 +73,26 @@ setInterval(() => {
   say(state());
 }, 1000);
 
+// Where the focus is, in words that hold after a refresh: most links and summaries have no id. Else the focus would fall
+// to the page's beginning under the fingers of whoever walks by keyboard, and Enter would do nothing.
+const stops = (node) => [...node.querySelectorAll("a[href], button, summary, [tabindex]")];
+const words = (stop) => `${stop.tagName} ${stop.id || stop.getAttribute("href") || stop.textContent.trim()}`;
+
+function focusOf(node) {
+  const all = stops(node);
+  const at = all.indexOf(document.activeElement);
+  if (at < 0) return null;
+  const said = words(all[at]);
+  return { said, place: all.slice(0, at).filter((stop) => words(stop) === said).length, at, count: all.length };
+}
+
+function focusAgain(node, { said, place, at, count }) {
+  const all = stops(node);
+  const same = all.filter((stop) => words(stop) === said);
+  const stop = same[place] ?? same[0] ?? (all.length === count ? all[at] : null); // a label that counts is another one now
+  stop?.focus({ preventScroll: true });
+}
+
 // What the person has opened, focused or typed survives a refresh; an unchanged fragment is not touched.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const node = event.detail.target;
@@ -87,12 +107,12 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
   node.lastBody = fresh;
   node.wasOpen = [...node.querySelectorAll("details[id][open]")].map((item) => item.id);
-  node.wasFocused = node.contains(document.activeElement) ? document.activeElement.id : "";
+  node.wasFocused = focusOf(node);
 });
 document.addEventListener("htmx:afterSwap", (event) => {
   const node = event.detail.target;
   for (const id of node.wasOpen ?? []) document.getElementById(id)?.setAttribute("open", "");
-  if (node.wasFocused) document.getElementById(node.wasFocused)?.focus({ preventScroll: true });
+  if (node.wasFocused) focusAgain(node, node.wasFocused);
   subscribe();
 });
 for (const name of ["htmx:sendError", "htmx:responseError"]) {

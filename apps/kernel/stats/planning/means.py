@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 from apps.kernel.stats import checks
 from apps.kernel.stats.arms import ratio_of
 from apps.kernel.stats.moments import Moments
 from apps.kernel.stats.planning.result import PlanNumber, Recipe, SampleSize, check_design, sized
+from apps.kernel.stats.roots import root
 
 Floats = npt.NDArray[np.float64]
 _FORMULA = "power = P(T′(df, |δ|/√(σ_c²/n_c + σ_t²/n_t)) > t_a),  df by Welch and Satterthwaite"
@@ -42,9 +43,7 @@ def sample_size(
     high = max(2.0 * low, 16.0 * (sd**2 + second**2 / ratio) / delta**2)
     while lacking(high) < 0.0:
         high *= 2.0
-    exact = (
-        low if lacking(low) >= 0.0 else float(cast(float, optimize.brentq(lacking, low, high, xtol=1e-9, rtol=1e-13)))
-    )
+    exact = low if lacking(low) >= 0.0 else root(lacking, low, high, xtol=1e-9, rtol=1e-13)
     return sized(exact, ratio, _size_recipe(delta, sd, second, alpha, power, ratio, sides, (low, high)))
 
 
@@ -112,7 +111,7 @@ def detectable(
     checks.at_least("treatment", treatment, 2.0)
     vc, vt = sd * sd / control, second * second / treatment
     df = (vc + vt) ** 2 / (vc**2 / (control - 1.0) + vt**2 / (treatment - 1.0))
-    root = optimize.brentq(lambda x: float(noncentral_power(x, df, alpha, sides)) - power, 0.0, 1e4, xtol=1e-12)
+    effect = root(lambda x: float(noncentral_power(x, df, alpha, sides)) - power, 0.0, 1e4, xtol=1e-12)
     error = float(np.sqrt(vc + vt))
     python = (
         "from scipy.stats import t, nct; from scipy.optimize import brentq; "
@@ -123,7 +122,7 @@ def detectable(
         f"with(list(df = {df!r}), {error!r}*uniroot(function(d) pt(qt({alpha!r}/{sides}, df, lower = FALSE), df, "
         f"ncp = d, lower = FALSE) - {power!r}, c(0, 20), tol = 1e-12)$root)"
     )
-    return PlanNumber(float(cast(float, root)) * error, Recipe(f"solve for δ: {_FORMULA}", r_line, python))
+    return PlanNumber(effect * error, Recipe(f"solve for δ: {_FORMULA}", r_line, python))
 
 
 def ratio_sd(history: Moments, numerator: int = 0, denominator: int = 1) -> float:

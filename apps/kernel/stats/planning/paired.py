@@ -1,14 +1,14 @@
 """Planning a comparison on the same inputs: labelled inputs for McNemar's test, pairs for the paired t."""
 
 import math
-from typing import cast
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from apps.kernel.stats import checks
 from apps.kernel.stats.planning.means import noncentral_power
 from apps.kernel.stats.planning.result import PlanNumber, Recipe, check_design
+from apps.kernel.stats.roots import root
 
 
 def mcnemar_inputs(
@@ -72,7 +72,7 @@ def paired_t_pairs(
     low = 2.0
     while lacking(high) < 0.0:
         high *= 2.0
-    value = low if lacking(low) >= 0.0 else float(cast(float, optimize.brentq(lacking, low, high, xtol=1e-9)))
+    value = low if lacking(low) >= 0.0 else root(lacking, low, high, xtol=1e-9)
     one = ', alternative = "one.sided"' if sides == 1 else ""
     r_line = (
         f"power.t.test(delta = {abs(delta)!r}, sd = {sd_of_differences!r}, sig.level = {alpha!r}, power = {power!r}, "

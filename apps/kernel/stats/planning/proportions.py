@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 from apps.kernel.stats import checks
 from apps.kernel.stats.planning.result import PlanNumber, Recipe, SampleSize, check_design, sized
+from apps.kernel.stats.roots import root
 
 Floats = npt.NDArray[np.float64]
 _FORMULA = "n = (z_a √(p̄(1−p̄)(1+1/r)) + z_b √(p₁(1−p₁) + p₂(1−p₂)/r))² / (p₂−p₁)²,  p̄ = (p₁ + r p₂)/(1+r)"
@@ -117,7 +118,7 @@ def detectable(
         raise ValueError(
             f"control and treatment must be larger: {control:g} and {treatment:g} units detect no rate at all"
         )
-    value = float(cast(float, optimize.brentq(lacking, near, far, xtol=1e-14, rtol=1e-13)))
+    value = root(lacking, near, far, xtol=1e-14, rtol=1e-13)
     python = (
         "from math import sqrt; from scipy.stats import norm; from scipy.optimize import brentq; "
         f"p1, n, r = {baseline!r}, {control!r}, {treatment / control!r}; a = norm.isf({alpha!r}/{sides}); "
