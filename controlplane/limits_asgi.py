@@ -2,6 +2,8 @@
 
 Redis is asked on threads of its own, so that the event loop never waits for it; no call asks the database. When Redis
 is gone nothing waits either (apps/kernel/rate_limit.py leaves it alone for a second after a failure) and calls go on.
+Telemetry does not even wait for its answer while most of a bucket is left: calls go on and are counted behind them,
+together. Only the last half of a bucket is given out token by token.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -25,7 +28,27 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 THREADS = 4
 SAFE = frozenset({"GET", "HEAD"})
+COUNTED_BEHIND = frozenset({"ingest"})
+KNOWN_SECONDS = 10.0
+GATHER_SECONDS = 0.05
+MAX_KNOWN = 10_000
 Header = tuple[bytes, bytes]
+
+
+@dataclass(slots=True)
+class Known:
+    """A bucket as it was last seen, and the calls that went on since without having been counted."""
+
+    taken: Taken
+    at: float
+    uncounted: int = 0
+    is_counting: bool = False
+
+    def has_plenty(self, moment: float) -> bool:
+        """More than half is left: other processes cannot have used it up since."""
+        left = self.taken.remaining - self.uncounted
+        is_true = self.taken.is_counted and self.taken.is_allowed and moment - self.at < KNOWN_SECONDS
+        return is_true and left > self.taken.policy.burst / 2
 
 
 class LimitApp:
@@ -38,13 +61,15 @@ class LimitApp:
     def __init__(self, inner: Asgi) -> None:
         self._inner = inner
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="limits")
+        self._known: dict[str, Known] = {}
+        self._counting: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = limit_class(scope)
         if name is None:
             await self._inner(scope, receive, send)
             return
-        taken = await self._take(name, principal_of(scope))
+        taken = await self._admitted(name, principal_of(scope))
         if not taken.is_allowed:
             await refuse(scope, send, taken)
             return
@@ -69,8 +94,42 @@ class LimitApp:
 
         return telling
 
-    async def _take(self, name: str, principal: str) -> Taken:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, rate_limit_take, name, principal)
+    async def _admitted(self, name: str, principal: str) -> Taken:
+        if name not in COUNTED_BEHIND:
+            return await self._take(name, principal)
+        loop, known = asyncio.get_running_loop(), self._known.get(principal)
+        if known is None or not known.has_plenty(loop.time()):
+            behind = 0
+            if known is not None:
+                behind, known.uncounted = known.uncounted, 0  # exact again: with all that went on before
+            taken = await self._take(name, principal, 1 + behind)
+            if known is None:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                known = self._known.setdefault(principal, Known(taken, 0.0))
+            known.taken, known.at = taken, loop.time()
+            return taken
+        known.uncounted += 1
+        if not known.is_counting:
+            known.is_counting = True
+            task = loop.create_task(self._count(name, principal, known))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
+        return replace(known.taken, remaining=known.taken.remaining - known.uncounted)
+
+    async def _count(self, name: str, principal: str, known: Known) -> None:
+        """One call to Redis at a time, for all that came meanwhile."""
+        try:
+            while known.uncounted:
+                await asyncio.sleep(GATHER_SECONDS)
+                cost, known.uncounted = known.uncounted, 0
+                known.taken = await self._take(name, principal, cost)
+                known.at = asyncio.get_running_loop().time()
+        finally:
+            known.is_counting = False
+
+    async def _take(self, name: str, principal: str, cost: int = 1) -> Taken:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, rate_limit_take, name, principal, cost)
 
 
 def limit_class(scope: Scope) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -52,6 +53,36 @@ async def test_a_call_says_what_is_left_and_one_too_many_is_429(
     assert "try again in" in third.text
     somebody_else = await door.get(path, headers={"Authorization": f"Bearer {uuid4().hex}"})
     assert somebody_else.status_code == 200
+
+
+async def test_telemetry_is_counted_behind_the_calls_and_every_call_once(
+    door: httpx.AsyncClient, settings: Any
+) -> None:
+    settings.PILOTHOUSE_LIMITS = "ingest=0.01/100"
+    answers = await asyncio.gather(*(door.post(INGEST) for _ in range(40)))
+    assert {one.status_code for one in answers} == {200}
+    deadline = time.monotonic() + 30
+    principal = rate_limit.credential_bucket(door.headers["Authorization"].encode())
+    while (left := rate_limit.rate_limit_take("ingest", principal, 0).remaining) != 60:
+        assert time.monotonic() < deadline, f"{left} are left"
+        await asyncio.sleep(0.05)
+
+
+async def test_the_last_half_of_a_bucket_is_given_out_token_by_token(door: httpx.AsyncClient, settings: Any) -> None:
+    settings.PILOTHOUSE_LIMITS = "ingest=0.01/20"
+    answers = [(await door.post(INGEST)).status_code for _ in range(25)]
+    assert answers == [200] * 20 + [429] * 5
+
+
+async def test_a_bucket_that_another_process_empties_is_empty_here(door: httpx.AsyncClient, settings: Any) -> None:
+    settings.PILOTHOUSE_LIMITS = "ingest=0.01/50"
+    principal = rate_limit.credential_bucket(door.headers["Authorization"].encode())
+    assert (await door.post(INGEST)).status_code == 200
+    rate_limit.rate_limit_take("ingest", principal, 49)
+    deadline = time.monotonic() + 30
+    while (await door.post(INGEST)).status_code != 429:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 async def test_the_stock_client_reads_its_own_error_code(door: httpx.AsyncClient, settings: Any) -> None:
