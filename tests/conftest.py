@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("same")
 
 
 # Folders whose tests share something that is slow to start: with several processes they stay in one.
-TOGETHER = frozenset({"browser", "chaos", "serving"})
+TOGETHER = frozenset({"chaos", "serving"})
 
 
 class ByPlace(LoadScopeScheduling):  # type: ignore[misc]
