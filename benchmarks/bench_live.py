@@ -42,7 +42,7 @@ TARGET_SECONDS = 12.0
 ENDPOINT = "bench-0"
 TABLE = f"/rollouts/at/{ENDPOINT}/traffic/"
 CHARTS = f"/rollouts/at/{ENDPOINT}/charts/15m/"
-COUNT = re.compile(rb'data-th="Requests" class="num">([\d,]+)<')
+COUNT = re.compile(rb'data-th="Requests since the change" class="num">([\d,]+)<')
 
 
 def sessions(count: int) -> list[str]:

@@ -22,10 +22,11 @@ from apps.telemetry.ingest_asgi import IngestApp  # noqa: E402
 from controlplane.https_asgi import HttpsApp  # noqa: E402
 from controlplane.limits_asgi import LimitApp  # noqa: E402
 from controlplane.live_consumer import LiveConsumer  # noqa: E402
+from controlplane.pages_asgi import PagesApp  # noqa: E402
 
 _routed = ProtocolTypeRouter(
     {
-        "http": django_application,
+        "http": PagesApp(django_application),
         "websocket": AllowedHostsOriginValidator(
             AuthMiddlewareStack(URLRouter([path("live", LiveConsumer.as_asgi())]))
         ),

@@ -27,7 +27,7 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged, sequence_list
 from apps.rollouts.web.measures import Measured, measure_many
 from apps.rollouts.web.offers import offers_of
-from apps.slo.selectors import BurnShown, burns_of_many
+from apps.slo.selectors import BurnShown, budget_least, burns_of_many
 from apps.slo.web.said import burn_row
 from apps.targets.models import Endpoint
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
@@ -52,7 +52,7 @@ class Line:
     measured: Measured | None
     rollout: Rollout | None
     burn: BurnShown | None = None
-    """Of its objectives with a budget the one that stands worst."""
+    """Of its objectives the one of which the least budget is left."""
     alerts: Sequence[Incident] = ()
 
     @property
@@ -150,7 +150,7 @@ def _lines(actor: Actor) -> list[Line]:
             health_of(endpoint, plans.get(endpoint.name), observed_of(endpoint)),
             measured.get(endpoint.name),
             moving.get(endpoint.pk),
-            next((burn for burn in burns.get(endpoint.name, ()) if burn.remaining is not None), None),
+            budget_least(burns.get(endpoint.name, ())),
             alerts.get(endpoint.name, ()),
         )
         for endpoint in endpoints

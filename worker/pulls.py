@@ -10,11 +10,14 @@ from django.db import close_old_connections, connection
 from django.db.utils import Error as DatabaseFault
 
 from apps.kernel.errors import DomainError
+from apps.telemetry.ingest.herald import Herald
 from apps.telemetry.services.pull import pull, pulls_due
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
+HERALD = Herald()
+"""Open pages hear of what was pulled as they hear of what is reported."""
 
 
 class Pulls:
@@ -48,7 +51,7 @@ class Pulls:
 def _ask(source_id: str) -> None:
     close_old_connections()
     try:
-        pull(source_id)
+        pull(source_id, HERALD.tell)
     except (DomainError, DatabaseFault) as error:
         log.warning("pull_failed", source_id=source_id, error=type(error).__name__, detail=str(error))
     finally:

@@ -36,13 +36,12 @@ class Rendered:
             if kept is not None and kept[0] == revision:
                 self._kept.move_to_end(place)
                 return kept[1]
-            flight = self._flights.get(key)
-            is_mine = flight is None
-            if flight is None:
+            others = self._flights.get(key)
+            if others is None:
                 flight = self._flights[key] = Future()
-        if not is_mine:
+        if others is not None:
             try:
-                return flight.result(WAIT_SECONDS)
+                return others.result(WAIT_SECONDS)
             except TimeoutError:  # whoever renders it hangs: nobody else has to
                 return make()
         try:

@@ -102,6 +102,12 @@ def burns_of(endpoint_name: str) -> list[BurnShown]:
     return burns_of_many([endpoint_name]).get(endpoint_name, [])
 
 
+def burns_marks(endpoint_id: str) -> tuple[object, ...]:
+    """What ``burns_of`` is made from, to see whether it would say something else. One light query."""
+    rows = Objective.objects.filter(endpoint_id=endpoint_id).order_by("pk", "burns__variant")
+    return tuple(rows.values_list("pk", "revision", "burns__pk", "burns__revision", "burns__computed_at"))
+
+
 def burns_of_many(endpoint_names: Iterable[str]) -> dict[str, list[BurnShown]]:
     """``burns_of`` of many endpoints, in two queries."""
     rows = Objective.objects.filter(endpoint__removed_at=None, endpoint__name__in=list(endpoint_names))
@@ -111,6 +117,13 @@ def burns_of_many(endpoint_names: Iterable[str]) -> dict[str, list[BurnShown]]:
     for objective in objectives:
         found[objective.endpoint.name] += burns_shown(objective, stored.get(objective.pk, ()))
     return {name: sorted(burns, key=_urgency) for name, burns in found.items()}
+
+
+def budget_least(burns: Iterable[BurnShown]) -> BurnShown | None:
+    """The one of which the least budget is left: what "budget left" of an endpoint means, on every page. Of equal ones
+    the first, which is the more urgent one where ``burns_of`` put them in order; None without a budget."""
+    left = [burn for burn in burns if burn.remaining is not None]
+    return min(left, key=lambda burn: burn.remaining or 0.0, default=None)
 
 
 def burns_stored(objectives: Sequence[Objective]) -> dict[str, list[Burn]]:

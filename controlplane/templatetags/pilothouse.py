@@ -121,7 +121,7 @@ def chart(kind: str, name: str, title: str, data: Mapping[str, Any]) -> dict[str
         "title": title,
         "figure": mark_safe(text),  # noqa: S308 - JSON with <, > and & escaped
         "twin": twin,
-        "keys": data.get("tones", {}).values(),
+        "keys": charts.keys_of(data.get("tones", {})),
     }
 
 

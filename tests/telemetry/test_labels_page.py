@@ -90,4 +90,4 @@ def test_the_endpoints_page_leads_there_and_claims_no_drift_watch(world: World, 
     assert f'href="{PAGE}"' in html
     assert "Nothing compares the inputs of late-arrival" in html
     sent(alice, CSV)
-    assert "<b>2</b>, the newest of" in alice.get("/endpoints/late-arrival/data/").content.decode()
+    assert "<b>2</b> in 90 days, the newest of" in alice.get("/endpoints/late-arrival/data/").content.decode()

@@ -11,7 +11,9 @@ from typing import Any
 
 import boto3
 import httpx
+import orjson
 import pytest
+import redis
 from django.db import connection
 from moto import mock_aws
 from moto.cloudwatch.models import Statistics
@@ -19,11 +21,13 @@ from moto.cloudwatch.models import Statistics
 from apps.accounts.models import User
 from apps.audit.models import Event
 from apps.kernel.errors import Conflict, DriverError, Forbidden, InvalidInput, NotFound
+from apps.kernel.live import LIVE_CHANNEL
 from apps.kernel.verdicts import Verdict
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.drivers.base import Pulled
 from apps.telemetry.drivers.cloudwatch import CloudWatch
 from apps.telemetry.drivers.prometheus import Prometheus, _Native
+from apps.telemetry.ingest.herald import Herald
 from apps.telemetry.models import PullSource, Source
 from apps.telemetry.selectors import windows
 from apps.telemetry.selectors.sources import pull_finding, pull_source_list
@@ -195,6 +199,28 @@ def test_a_stretch_that_somebody_else_took_meanwhile_is_void(monkeypatch: pytest
     name = site.endpoint.desired["variants"][0]["key"]
     assert pull(source.pk) == 0
     assert windows([WindowRequest(site.endpoint.name, name)])[0].total == 0
+
+
+def test_what_a_source_brought_is_told_to_open_pages_and_nothing_is_told_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    name, counts = "", [0, 5]
+
+    def answer(since: float, until: float) -> Pulled:
+        count = counts.pop(0)
+        return Pulled(since, until, cells(name, count, until) if count else [], until)
+
+    site, source = site_with(monkeypatch, answer)
+    name = site.endpoint.desired["variants"][0]["key"]
+    told: list[set[str]] = []
+    assert (pull(source.pk, told.append), told) == (0, [])
+    PullSource.objects.update(due_at=datetime.now(UTC) - timedelta(seconds=1), asked_until=time.time() - 30)
+    with redis.Redis.from_url(settings.PILOTHOUSE_REDIS_URL) as client, client.pubsub() as heard:
+        heard.subscribe(LIVE_CHANNEL)
+        assert heard.get_message(timeout=10)["type"] == "subscribe"
+        assert pull(source.pk, Herald().tell) == 1
+        frame = orjson.loads(heard.get_message(timeout=20)["data"])
+    assert (frame["channel"], frame["id"]) == (f"traffic:{site.endpoint.name}", site.endpoint.name)
 
 
 def test_a_fault_waits_longer_and_goes_with_the_next_good_answer(monkeypatch: pytest.MonkeyPatch) -> None:

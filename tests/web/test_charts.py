@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,7 @@ from apps.kernel.figures import NARROWEST_PX
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.window import Window
 from apps.telemetry.selectors import Point
-from apps.telemetry.web.charts import CHARTS, error_chart, latency_chart, split_chart
+from apps.telemetry.web.charts import CHARTS, error_chart, keys_of, latency_chart, split_chart
 
 SINCE, UNTIL, STEP = 1_763_712_000, 1_763_712_300, 10
 TONES = {"v1-1-0": ("1.1.0", "candidate"), "v1-0-0": ("1.0.0", "stable")}
@@ -33,6 +33,10 @@ POINTS = {
 SHARED: dict[str, Any] = {"points": POINTS, "tones": TONES, "since": SINCE, "until": UNTIL, "step": STEP}
 
 
+def clock(place: int) -> str:
+    return datetime.fromtimestamp(SINCE + 10 * place, UTC).strftime("%H:%M:%S")
+
+
 def traces(figure: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [trace for trace in figure["data"] if trace.get("name") == name]
 
@@ -47,9 +51,10 @@ def test_plotly_accepts_every_figure_with_the_colours_filled_in(kind: str) -> No
 def test_a_bucket_without_requests_is_a_gap_not_a_zero() -> None:
     figure, _ = latency_chart(**SHARED)
     (p95,) = traces(figure, "1.1.0 p95")
-    assert p95["y"][20] is None
-    assert p95["y"][14] is None
-    assert p95["y"][15] == pytest.approx(600, rel=0.011)
+    at = {x.split(" ")[1]: y for x, y in zip(p95["x"], p95["y"], strict=True)}
+    assert at[clock(20)] is None
+    assert clock(14) not in at, "before its first request there is nothing to draw"
+    assert at[clock(15)] == pytest.approx(600, rel=0.011)
     assert p95["connectgaps"] is False
 
 
@@ -126,15 +131,19 @@ def test_names_at_the_end_stand_a_line_apart_and_inside_the_chart() -> None:
 def test_the_error_rate_is_the_share_of_judged_requests() -> None:
     figure, twin = error_chart(**SHARED)
     (trace,) = traces(figure, "1.1.0")
-    assert trace["y"][15] == pytest.approx(0.04)
+    assert trace["y"][0] == pytest.approx(0.04)
     assert ["1.1.0", "25", "1", "4.00%"] in [row[1:] for row in twin.rows]
 
 
 def test_measured_shares_sum_to_one_where_anything_was_measured() -> None:
     figure, _ = split_chart(**SHARED, wanted=[(float(SINCE), 0.0), (SINCE + 150.0, 0.2)])
-    candidate, stable = traces(figure, "1.1.0")[0]["y"], traces(figure, "1.0.0")[0]["y"]
-    assert all(a + b == pytest.approx(1) for a, b in zip(candidate, stable, strict=True))
-    assert candidate[20] == 0
+    candidate, stable = traces(figure, "1.1.0")[0], traces(figure, "1.0.0")[0]
+    shares = dict(zip(candidate["x"], candidate["y"], strict=True))
+    pairs = [(share, shares.get(at, 0.0)) for at, share in zip(stable["x"], stable["y"], strict=True)]
+    assert len(pairs) == 30
+    assert all(sum(pair) == pytest.approx(1) for pair in pairs)
+    assert candidate["y"][5] == 0, "nothing was measured of it while it ran"
+    assert candidate["x"][0].endswith(clock(15)), "before its first request it has no share"
     (outline,) = traces(figure, "wanted")
     assert outline["y"] == [0.0, 0.2, 0.2]
     assert outline["line"]["shape"] == "hv"
@@ -150,3 +159,14 @@ def test_the_twin_is_newest_first() -> None:
     _, twin = latency_chart(**SHARED)
     times = [row[0] for row in twin.rows]
     assert times == sorted(times, reverse=True)
+
+
+def test_who_shares_a_colour_is_dashed_in_the_chart_and_above_it() -> None:
+    tones = {"v1-0-0": ("1.0.0", "other-1"), "v1-1-0": ("1.1.0", "other-1"), "v2-0-0": ("2.0.0", "other-2")}
+    points = {**POINTS, "v2-0-0": POINTS["v1-0-0"]}
+    figure, _ = latency_chart(**{**SHARED, "tones": tones, "points": points})
+    dashes = [traces(figure, f"{version} p95")[0]["line"]["dash"] for version in ("1.0.0", "1.1.0", "2.0.0")]
+    assert dashes[0] == dashes[2] == "solid" != dashes[1]
+    split, _ = split_chart(**{**SHARED, "tones": tones, "points": points})
+    assert [bool(trace["marker"]["pattern"]["shape"]) for trace in split["data"]] == [False, True, False]
+    assert keys_of(tones) == [("1.0.0", "other-1"), ("1.1.0", "other-1 again"), ("2.0.0", "other-2")]

@@ -22,8 +22,8 @@ PAGES = {
     "/models/": 11,
     "/models/late-arrival/": 16,
     "/models/late-arrival/versions/1.1.0/": 20,  # five of them for its image and the builds of it
-    "/endpoints/late-arrival/": 42,  # a door each for its parts, and what the shared ones are made from
-    "/endpoints/late-arrival/?range=30d": 42,
+    "/endpoints/late-arrival/": 28,  # who asks and the endpoint once, and what each part is made from
+    "/endpoints/late-arrival/?range=30d": 28,
     "/rollouts/": 10,
     "/rollouts/?show=back": 10,
     "/rollouts/new/": 10,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +15,7 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
+from apps.kernel.looks import LOOKS, once
 from apps.kernel.rendered import SHARED
 from apps.registry.selectors import version_by, version_list
 from apps.rollouts.selectors import active_of, rollout_list
@@ -24,11 +26,13 @@ from apps.rollouts.web.offers import offers_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.rollouts.web.story import comparison
 from apps.targets.domain.ranges import RANGES
-from apps.targets.selectors import endpoint_get, endpoint_list, observed_of, plan_of
+from apps.targets.selectors import endpoint_list, observed_of, plan_of
 from apps.targets.services.story import endpoint_divergences
+from apps.targets.web.seen import endpoint_of
 from apps.telemetry.selectors import newest_arrival
 
 if TYPE_CHECKING:
+    from apps.rollouts.models import Rollout
     from apps.targets.models import Endpoint
 
 EVENTS = 12
@@ -44,20 +48,21 @@ ROLLOUT_MARKS = ("pk", "revision", "phase", "weight_bp", "reason", "look_failed_
 @conditional_page
 def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
     """Wanted and measured split, p95 and errors per variant, and the active rollout: the same for everybody."""
-    endpoint = endpoint_get(name, actor_of_request(request))
-    revision = _revision(endpoint, SLOT_SECONDS, is_fine=True)
+    endpoint = endpoint_of(request, name)
+    revision = _marks(request, endpoint), int(now().timestamp()) // SLOT_SECONDS
     return HttpResponse(SHARED.get(("traffic", endpoint.pk), revision, lambda: _traffic(endpoint)))
 
 
 def _traffic(endpoint: Endpoint) -> str:
     plan = plan_of(endpoint)
-    active = active_of(endpoint.pk)
+    active = active_of(endpoint.pk)  # read after the marks: what is kept under them must not be older than they
     measured = in_story(measure(plan), active) if plan else None
     stable = next((part for part in measured.parts if part.role == "stable"), None) if measured else None
     others = [part for part in measured.parts if part.role != "stable"] if measured else []
     context = {
         "endpoint": endpoint,
         "measured": measured,
+        "changed_at": _changed_at(endpoint),
         "stable": stable,
         "sentences": [
             f"{part.version}: {comparison(part.p95, stable.p95, stable.version)}"
@@ -75,9 +80,11 @@ def _traffic(endpoint: Endpoint) -> str:
 def endpoint_offers(request: HttpRequest, name: str) -> HttpResponse:
     """What this person could roll out here next; nothing while a rollout moves it."""
     actor = actor_of_request(request)
-    endpoint = endpoint_get(name, actor)
+    endpoint = endpoint_of(request, name)
+    if _active(request, endpoint):
+        return render(request, "rollouts/_offers.html", {"offers": []})
     versions = {endpoint.model.name: version_list(endpoint.model.name, actor=actor)}
-    offers = [] if active_of(endpoint.pk) else offers_of(actor, [endpoint], versions)
+    offers = offers_of(actor, [endpoint], versions)
     return render(request, "rollouts/_offers.html", {"offers": offers})
 
 
@@ -88,10 +95,12 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     """Latency, errors and split under one time axis. Raises NotFound for a range that is not offered."""
     if span not in RANGES:
         raise NotFound("range_unknown", f"There is no range {span!r}; choose one of {', '.join(RANGES)}.")
-    endpoint = endpoint_get(name, actor_of_request(request))
+    endpoint = endpoint_of(request, name)
+    marks = _marks(request, endpoint)
     step = RANGES[span].step_seconds
     # A point of minutes changes too little within seconds to be drawn anew for each report.
-    revision = _revision(endpoint, min(60, max(SLOT_SECONDS, step // 6)), is_fine=step <= FINE_STEP)
+    seen = marks if step <= FINE_STEP else marks[:-1]
+    revision = seen, int(now().timestamp()) // min(60, max(SLOT_SECONDS, step // 6))
     return HttpResponse(SHARED.get(("charts", endpoint.pk, span), revision, lambda: _charts(endpoint, span)))
 
 
@@ -103,20 +112,36 @@ def _charts(endpoint: Endpoint, span: str) -> str:
     return render_to_string("rollouts/_charts.html", context)
 
 
-def _revision(endpoint: Endpoint, seconds: int, *, is_fine: bool) -> tuple[object, ...]:
-    """What the shared parts are made from: the endpoint, its newest rollouts, the newest report (``is_fine``), and the
-    time in steps of ``seconds``, since "the last five minutes" move on without a report."""
-    rollouts = tuple(rollout_list(endpoint_id=endpoint.pk).values_list(*ROLLOUT_MARKS)[:2])
-    newest = newest_arrival(endpoint.name) if is_fine else None
-    return endpoint.revision, endpoint.generation, rollouts, newest, int(now().timestamp()) // seconds
+def _marks(request: HttpRequest, endpoint: Endpoint) -> tuple[object, ...]:
+    """What the shared parts are made from: the endpoint, when its route changed, its newest rollouts, and last the
+    newest report. Looked up once for all who ask at the same moment."""
+
+    def look() -> tuple[object, ...]:
+        rollouts = tuple(rollout_list(endpoint_id=endpoint.pk).values_list(*ROLLOUT_MARKS)[:2])
+        return rollouts, newest_arrival(endpoint.name)
+
+    looked = once(request, ("marks", endpoint.pk), lambda: LOOKS.get(("marks", endpoint.pk), look))
+    return endpoint.revision, endpoint.generation, _changed_at(endpoint), *looked
+
+
+def _active(request: HttpRequest, endpoint: Endpoint) -> Rollout | None:
+    """The one that moves it, or is about to; read once for a page."""
+    return once(request, ("active", endpoint.pk), lambda: active_of(endpoint.pk))
+
+
+def _changed_at(endpoint: Endpoint) -> datetime | None:
+    """Since when the target routes as the plan has it: the requests of this split are counted from there."""
+    plan, observed = plan_of(endpoint), observed_of(endpoint)
+    route = observed.route if observed else None
+    return route.applied_at if plan and route and route.period == plan.route.period else None
 
 
 @declares("endpoint.read")
 @cache_control(private=True, no_cache=True)
 def endpoint_actions(request: HttpRequest, name: str) -> HttpResponse:
     """What can be pressed here now, each button with what it does: of the rollout that moves, else of the last one."""
-    endpoint = endpoint_get(name, actor_of_request(request))
-    rollout = active_of(endpoint.pk) or rollout_list(endpoint_id=endpoint.pk).first()
+    endpoint = endpoint_of(request, name)
+    rollout = _active(request, endpoint) or rollout_list(endpoint_id=endpoint.pk).first()
     buttons = [button for button in buttons_of(request, rollout) if button.means] if rollout else []
     context = {"endpoint": endpoint, "rollout": rollout, "buttons": buttons, "reasons": reasons_of(buttons)}
     return render(request, "rollouts/_endpoint_actions.html", context)
@@ -127,7 +152,7 @@ def endpoint_actions(request: HttpRequest, name: str) -> HttpResponse:
 @conditional_page
 def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
     """The newest transitions at an endpoint, and what somebody else changed at its target."""
-    endpoint = endpoint_get(name, actor_of_request(request))
+    endpoint = endpoint_of(request, name)
     ids = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
     context = {
         "events": latest_transitions(ids, EVENTS),

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
+from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
+from apps.kernel.looks import LOOKS
+from apps.kernel.rendered import SHARED
 from apps.slo.domain.prometheus import Histograms
-from apps.slo.selectors import burns_of, objective_get
+from apps.slo.selectors import budget_least, burns_marks, burns_of, objective_get
 from apps.slo.services.objectives import objective_delete
 from apps.slo.services.rules import rules_export
 from apps.slo.web.said import burn_row
 from apps.targets.services.scope import endpoint_require, why_not_at
+from apps.targets.web.seen import endpoint_of
+
+if TYPE_CHECKING:
+    from apps.targets.models import Endpoint
+
+STEP_SECONDS = 10
 
 HISTOGRAMS = ((Histograms.CLASSIC.value, "Classic buckets"), (Histograms.NATIVE.value, "Native histograms"))
 
@@ -35,10 +46,23 @@ def objectives(request: HttpRequest, name: str) -> HttpResponse:
 @cache_control(private=True, no_cache=True)
 @conditional_page
 def burns(request: HttpRequest, name: str) -> HttpResponse:
-    """The states alone, for this page and for others."""
-    endpoint = endpoint_require(actor_of_request(request), "objective.read", name)
-    context = {"endpoint": endpoint, "rows": [burn_row(burn) for burn in burns_of(endpoint.name)]}
-    return render(request, "slo/_burns.html", context)
+    """The states alone, for this page and for others: the same for everybody."""
+    endpoint = endpoint_of(request, name)
+    access_require(actor_of_request(request), "objective.read", endpoint.team_id, endpoint.target.environment)
+    marks = LOOKS.get(("burns", endpoint.pk), lambda: burns_marks(endpoint.pk))
+    revision = marks, int(now().timestamp()) // STEP_SECONDS
+    return HttpResponse(SHARED.get(("burns", endpoint.pk), revision, lambda: _burns(endpoint)))
+
+
+def _burns(endpoint: Endpoint) -> str:
+    found = burns_of(endpoint.name)
+    least = budget_least(found)
+    context = {
+        "endpoint": endpoint,
+        "rows": [burn_row(burn) for burn in found],
+        "least": burn_row(least) if least is not None and len(found) > 1 else None,
+    }
+    return render_to_string("slo/_burns.html", context)
 
 
 @declares("objective.read")

@@ -31,6 +31,7 @@ def burn_row(burn: BurnShown) -> dict[str, Any]:
     return {
         "burn": burn,
         "level": level,
+        "of": " ".join(filter(None, (burn.name, burn.variant and f"of {burn.variant}", f"over {burn.period_days} d"))),
         "left": None
         if left is None
         else f"{left:.1%}".replace("%", " %")

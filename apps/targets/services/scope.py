@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from apps.accounts.services.access import access_allows, access_refusal, access_require
 from apps.kernel.actor import ANY, Actor
+from apps.kernel.errors import NotFound
 from apps.targets.selectors import endpoint_get
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ def endpoint_require(actor: Actor, action: str, endpoint_id: str) -> Endpoint:
     endpoint = endpoint_get(endpoint_id, actor)
     access_require(actor, action, endpoint.team_id, endpoint.target.environment)
     return endpoint
+
+
+def visible_require(actor: Actor, endpoint: Endpoint) -> None:
+    """For an endpoint that was looked up for everybody: raises NotFound, as its selector does, unless ``actor`` may see
+    it."""
+    if not access_allows(actor, "endpoint.read", endpoint.team_id, endpoint.target.environment):
+        raise NotFound("endpoint_not_found", f"There is no endpoint {endpoint.name!r}.")
 
 
 def shared_require(actor: Actor, action: str, environment: str) -> None:

@@ -8,26 +8,33 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.clock import now
+from apps.kernel.looks import LOOKS
+from apps.kernel.rendered import SHARED
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.ranges import DEFAULT_RANGE, RANGES
 from apps.targets.domain.tones import tone_of
 from apps.targets.models import Endpoint
-from apps.targets.selectors import endpoint_get, observed_of, plan_of
+from apps.targets.selectors import observed_of, plan_of
 from apps.targets.services.freshness import targets_answered_at
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
+from apps.targets.web.seen import endpoint_of
+
+STEP_SECONDS = 10
 
 
 @declares("endpoint.read")
 def endpoint(request: HttpRequest, name: str) -> HttpResponse:
     """The page; traffic, charts and events are fragments of other rooms. Raises NotFound."""
-    found = endpoint_get(name, actor_of_request(request))
+    found = endpoint_of(request, name)
     chosen = request.GET.get("range", DEFAULT_RANGE)
     if chosen not in RANGES:
         chosen = DEFAULT_RANGE
@@ -48,19 +55,28 @@ def endpoint(request: HttpRequest, name: str) -> HttpResponse:
 @cache_control(private=True, no_cache=True)
 @conditional_page
 def health(request: HttpRequest, name: str) -> HttpResponse:
-    """The sentence on how the endpoint stands."""
-    found = endpoint_get(name, actor_of_request(request))
-    plan, observed = plan_of(found), observed_of(found)
-    context = {"health": health_of(found, plan, observed), "endpoint": found, "confirmed_at": _confirmed(found)}
-    return render(request, "targets/_health.html", context)
+    """The sentence on how the endpoint stands: the same for everybody."""
+    found = endpoint_of(request, name)
+    confirmed_at = LOOKS.get(("confirmed", found.target_id), lambda: _confirmed(found))
+
+    def draw() -> str:
+        plan, observed = plan_of(found), observed_of(found)
+        context = {"health": health_of(found, plan, observed), "endpoint": found, "confirmed_at": confirmed_at}
+        return render_to_string("targets/_health.html", context)
+
+    return HttpResponse(SHARED.get(("health", found.pk), (*_marks(found), confirmed_at), draw))
 
 
 @declares("endpoint.read")
 @cache_control(private=True, no_cache=True)
 @conditional_page
 def variants(request: HttpRequest, name: str) -> HttpResponse:
-    """Wanted and applied weights, processes, and where both differ."""
-    found = endpoint_get(name, actor_of_request(request))
+    """Wanted and applied weights, processes, and where both differ: the same for everybody."""
+    found = endpoint_of(request, name)
+    return HttpResponse(SHARED.get(("variants", found.pk), _marks(found), lambda: _variants(found)))
+
+
+def _variants(found: Endpoint) -> str:
     plan, observed = plan_of(found), observed_of(found)
     context = {
         "endpoint": found,
@@ -69,7 +85,14 @@ def variants(request: HttpRequest, name: str) -> HttpResponse:
         "rows": _rows(plan, observed),
         "divergence": divergence(plan, observed) if plan and observed else "",
     }
-    return render(request, "targets/_variants.html", context)
+    return render_to_string("targets/_variants.html", context)
+
+
+def _marks(found: Endpoint) -> tuple[object, ...]:
+    """What the shared parts are made from, and the time in steps: they say how long ago something was."""
+    asked = (found.generation, found.applied_generation, found.apply_attempts, found.apply_error, found.follows)
+    seen = (found.observed_at, found.observe_error, found.stable_version_id)
+    return found.revision, *asked, *seen, int(now().timestamp()) // STEP_SECONDS
 
 
 def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str, Any]]:

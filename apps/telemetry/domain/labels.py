@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apps.kernel.errors import InvalidInput
-from apps.telemetry.domain.limits import unstorable
+from apps.telemetry.domain.batch import FUTURE_SECONDS
+from apps.telemetry.domain.limits import packed
 
 MAX_ROWS = 200_000
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUE_BYTES = 4_096
 SHOWN = 100
 KEPT_SECONDS = 90 * 86_400
-FUTURE_SECONDS = 300
 COLUMNS = ("request_id", "value", "at")
 
 
@@ -152,13 +152,13 @@ def label_of(row: Mapping[str, Any], at: datetime) -> NewLabel:
         raise ValueError("value is missing")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("value must be finite")
-    fault = unstorable(value)
-    if fault:
-        raise ValueError(f"value {fault}")
-    packed = orjson.dumps(value)
-    if len(packed) > MAX_VALUE_BYTES:
+    try:
+        text = packed(value)
+    except ValueError as error:
+        raise ValueError(f"value {error}") from error
+    if len(text) > MAX_VALUE_BYTES:
         raise ValueError(f"value must be JSON of at most {MAX_VALUE_BYTES} bytes")
-    return NewLabel(request_id, orjson.loads(packed), _moment(row.get("at"), at))
+    return NewLabel(request_id, orjson.loads(text), _moment(row.get("at"), at))
 
 
 def _moment(value: Any, default: datetime) -> datetime:

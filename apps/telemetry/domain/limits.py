@@ -23,10 +23,21 @@ MAX_STORED: Final = 2**63 - 1
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def unstorable(value: Any) -> str:
-    """Why PostgreSQL or a reader would choke on this JSON value; empty when neither does."""
+def packed(value: Any) -> bytes:
+    """The value as JSON. ValueError, with the end of a sentence, where PostgreSQL or a reader would choke on it."""
     try:
-        packed = orjson.dumps(value)  # at most 254 levels
-    except TypeError:
-        return "is nested more than 254 deep, or is no JSON"
-    return "holds a NUL character" if _NUL.search(packed) else ""
+        found = orjson.dumps(value)  # at most 254 levels
+    except TypeError as error:
+        raise ValueError("is nested more than 254 deep, or is no JSON") from error
+    if _NUL.search(found):
+        raise ValueError("holds a NUL character")
+    return found
+
+
+def unstorable(value: Any) -> str:
+    """Why ``packed`` refuses this value; empty when it does not."""
+    try:
+        packed(value)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -51,8 +51,9 @@ def pulls_due() -> list[str]:
     return list(due.order_by("due_at").values_list("pk", flat=True))
 
 
-def pull(source_id: str) -> int:
-    """Ask one source once; returns how many slots were written. A fault is stored, not raised.
+def pull(source_id: str, notify: Callable[[set[str]], None] | None = None) -> int:
+    """Ask one source once; returns how many slots were written, of which ``notify`` hears (the endpoint's name) after
+    the commit. A fault is stored, not raised.
 
     1. claim it by moving ``due_at`` on; 2. ask, outside any transaction; 3. drop variants that report by themselves and
     ones that nobody knows; 4. write slots, ``asked_until`` and the outcome together, unless somebody else was first.
@@ -70,7 +71,10 @@ def pull(source_id: str) -> int:
         _failed(source, error)
         return 0
     cells, skipped = _taken(source, pulled)
-    return _stored(source, pulled, cells, skipped)
+    written = _stored(source, pulled, cells, skipped)
+    if written and notify is not None:
+        notify({source.endpoint.name})
+    return written
 
 
 def _pulled(driver: MetricSource, since: float, until: float) -> Pulled:

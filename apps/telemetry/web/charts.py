@@ -30,17 +30,19 @@ from apps.telemetry.selectors import Point
 Points = Mapping[str, Sequence[Point]]
 _QUANTILES: Final = ((0.5, "p50", 1.0, 0.65), (0.99, "p99", 1.0, 0.65), (0.95, "p95", 2.4, 1.0))
 _TWIN_ROWS: Final = 120
+_DASHES: Final = ("solid", "5px,2px", "2px,2px")
+"""By how many wear the colour before."""
 
 
 def latency_chart(
     *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = (), limits: Limits = ()
 ) -> tuple[Figure, Twin]:
     """p50, p95 and p99 in milliseconds, p95 strong with its bucket bounds as a pale band. Gaps stay gaps."""
-    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="latency, ms")}
+    figure = _empty(since, until, step, "latency, ms")
     xs = _grid(since, until, step)
     rows: list[list[str]] = []
     word = time_word(since, until)
-    names, highest = [], 0.0
+    names, highest, again = [], 0.0, again_of(tones)
     for variant, (label, tone) in tones.items():
         by_time = _by_time(points.get(variant, ()))
         quantiles = {at: _quantiles_ms(point) for at, point in by_time.items()}
@@ -48,7 +50,8 @@ def latency_chart(
         figure["data"] += _band(xs, quantiles, shade)
         for place, (_, which, width, opacity) in enumerate(_QUANTILES):
             values = [found[place][0] if (found := quantiles.get(at)) else None for at in xs]
-            figure["data"].append(_line(xs, values, f"{label} {which}", shade, width, opacity, "%{y:,.0f} ms"))
+            name = f"{label} {which}"
+            figure["data"].append(_line(xs, values, name, shade, width, opacity, "%{y:,.0f} ms", again[variant]))
             highest = max([highest, *(value for value in values if value is not None)])
         end = _end(xs, {at: found[2][0] for at, found in quantiles.items() if found})
         if end is not None:
@@ -74,16 +77,16 @@ def error_chart(
     *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = (), limits: Limits = ()
 ) -> tuple[Figure, Twin]:
     """The share of judged requests that failed, per variant and point."""
-    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="error rate", tickformat=",.1~%")}
+    figure = _empty(since, until, step, "error rate", ",.1~%")
     xs = _grid(since, until, step)
     rows: list[list[str]] = []
     word = time_word(since, until)
-    names, highest = [], 0.0
+    names, highest, again = [], 0.0, again_of(tones)
     for variant, (label, tone) in tones.items():
         by_time = _by_time(points.get(variant, ()))
         shares = {at: point.window.bad / point.window.judged for at, point in by_time.items() if point.window.judged}
         values = [shares.get(at) for at in xs]
-        figure["data"].append(_line(xs, values, label, colour(tone), 2.0, 1.0, "%{y:.2%}"))
+        figure["data"].append(_line(xs, values, label, colour(tone), 2.0, 1.0, "%{y:.2%}", again[variant]))
         highest = max([highest, *shares.values()])
         end = _end(xs, shares)
         if end is not None:
@@ -115,21 +118,19 @@ def split_chart(
 
     ``tones`` must name the variant of ``wanted`` first: its measured fill then starts at the bottom like the outline.
     """
-    figure: Figure = {
-        "data": [],
-        "layout": layout(since=since, until=until, y_title="share of requests", tickformat=",.0%"),
-    }
+    figure = _empty(since, until, step, "share of requests", ",.0%")
     xs = _grid(since, until, step)
     totals: dict[int, int] = {}
     for variant in tones:
         for point in points.get(variant, ()):
             totals[point.at] = totals.get(point.at, 0) + point.window.total
     rows: list[list[str]] = []
-    word = time_word(since, until)
+    word, again = time_word(since, until), again_of(tones)
     for variant, (label, tone) in tones.items():
         counts = {point.at: point.window.total for point in points.get(variant, ())}
-        values = [counts.get(at, 0) / totals[at] if totals.get(at) else None for at in xs]
-        figure["data"].append(_bars(xs, values, label, colour(tone), step))
+        its_time = range(min(counts, default=0), max(counts, default=-1) + 1)
+        values = [counts.get(at, 0) / totals[at] if totals.get(at) and at in its_time else None for at in xs]
+        figure["data"].append(_bars(xs, values, label, colour(tone), step, again[variant]))
         rows += [
             [word(at), label, f"{counts.get(at, 0):,}", f"{counts.get(at, 0) / total:.1%}"]
             for at, total in totals.items()
@@ -147,14 +148,15 @@ def rate_chart(
     *, points: Points, tones: Tones, since: int, until: int, step: int, marks: Marks = ()
 ) -> tuple[Figure, Twin]:
     """Requests per second and variant. The last step is still filling and is left out; a gap is no zero."""
-    figure: Figure = {"data": [], "layout": layout(since=since, until=until, y_title="requests per second")}
+    figure = _empty(since, until, step, "requests per second")
     xs = _grid(since, until, step)
     rows: list[list[str]] = []
     word = time_word(since, until)
-    names = []
+    names, again = [], again_of(tones)
     for variant, (label, tone) in tones.items():
         rates = {point.at: point.window.total / step for point in points.get(variant, ()) if point.at + step < until}
-        figure["data"].append(_line(xs, [rates.get(at) for at in xs], label, colour(tone), 2.0, 1.0, "%{y:,.1f}/s"))
+        values = [rates.get(at) for at in xs]
+        figure["data"].append(_line(xs, values, label, colour(tone), 2.0, 1.0, "%{y:,.4~r}/s", again[variant]))
         end = _end(xs, rates)
         if end is not None:
             names.append(label)
@@ -171,6 +173,14 @@ CHARTS: Final[Mapping[str, Callable[..., tuple[Figure, Twin]]]] = {
     "split": split_chart,
     "rate": rate_chart,
 }
+
+
+def _empty(since: int, until: int, step: int, y_title: str, tickformat: str = "") -> Figure:
+    """``meta.step``: who points between two points must not be shown one of another time (figure.js)."""
+    return {
+        "data": [],
+        "layout": layout(since=since, until=until, y_title=y_title, tickformat=tickformat) | {"meta": {"step": step}},
+    }
 
 
 def _grid(since: int, until: int, step: int) -> list[int]:
@@ -196,14 +206,47 @@ def _quantiles_ms(point: Point) -> list[tuple[float, float, float]] | None:
     return [(item.value * 1000, item.lower * 1000, item.upper * 1000) for item in found if item is not None] or None
 
 
+def again_of(tones: Tones) -> dict[str, int]:
+    """Variant -> how many before it wear its colour already: there are fewer colours than versions of a month."""
+    worn: dict[str, int] = {}
+    found = {}
+    for variant, (_, tone) in tones.items():
+        found[variant] = worn.get(tone, 0)
+        worn[tone] = found[variant] + 1
+    return found
+
+
+def keys_of(tones: Tones) -> list[tuple[str, str]]:
+    """(label, what its swatch wears) above a chart: who shares a colour is dashed there as in the chart."""
+    again = again_of(tones)
+    return [(label, f"{tone} again" if again[variant] else tone) for variant, (label, tone) in tones.items()]
+
+
+def _trimmed(xs: Sequence[int], ys: Sequence[float | None]) -> tuple[Sequence[int], Sequence[float | None]]:
+    """From the first value to the last: of ten versions of a month each has a few days. Gaps inside stay gaps."""
+    places = [place for place, value in enumerate(ys) if value is not None]
+    if not places:
+        return xs[:0], ys[:0]
+    return xs[places[0] : places[-1] + 1], ys[places[0] : places[-1] + 1]
+
+
 def _line(
-    xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, width: float, opacity: float, hover: str
+    xs: Sequence[int],
+    ys: Sequence[float | None],
+    name: str,
+    shade: str,
+    width: float,
+    opacity: float,
+    hover: str,
+    again: int = 0,
 ) -> dict[str, Any]:
+    xs, ys = _trimmed(xs, ys)
     is_short = sum(value is not None for value in ys) < 3  # a single point makes no line
     mode = "lines+markers" if is_short else "lines"
     return {
         "type": "scatter", "mode": mode, "name": name, "x": [stamp(at) for at in xs], "y": list(ys),
-        "line": {"color": shade, "width": width}, "opacity": opacity, "connectgaps": False,
+        "line": {"color": shade, "width": width, "dash": _DASHES[again % len(_DASHES)]}, "opacity": opacity,
+        "connectgaps": False,
         "hovertemplate": hover, "cliponaxis": False,
     }  # fmt: skip
 
@@ -232,10 +275,15 @@ def _band(
     ]  # fmt: skip
 
 
-def _bars(xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, step: int) -> dict[str, Any]:
+def _bars(
+    xs: Sequence[int], ys: Sequence[float | None], name: str, shade: str, step: int, again: int = 0
+) -> dict[str, Any]:
+    xs, ys = _trimmed(xs, ys)
+    pattern = {"shape": "/", "size": 5, "solidity": 0.35, "fillmode": "overlay"} if again else {"shape": ""}
     return {
         "type": "bar", "name": name, "x": [stamp(at) for at in xs], "y": list(ys), "width": step * 1000,
-        "offset": 0, "marker": {"color": shade, "opacity": 0.75, "line": {"width": 0}}, "hovertemplate": "%{y:.1%}",
+        "offset": 0, "hovertemplate": "%{y:.1%}",
+        "marker": {"color": shade, "opacity": 0.75, "line": {"width": 0}, "pattern": pattern},
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.errors import InvalidInput
 from apps.targets.selectors import endpoint_get
 from apps.targets.services.scope import why_not_at
+from apps.targets.web.seen import endpoint_of
 from apps.telemetry.domain.labels import MAX_BYTES, MAX_ROWS, SHOWN
 from apps.telemetry.selectors.samples import kept_counts
 from apps.telemetry.services.labels import LabelsResult, labels_upload
@@ -25,7 +26,7 @@ FORMATS: Final = {".csv": "csv", ".parquet": "parquet"}
 @conditional_page
 def data(request: HttpRequest, name: str) -> HttpResponse:
     """How much there is to judge inputs and outcomes by, and that nothing judges inputs yet. Raises NotFound."""
-    endpoint = endpoint_get(name, actor_of_request(request))
+    endpoint = endpoint_of(request, name)
     return render(request, "telemetry/_data.html", {"endpoint": endpoint, "kept": kept_counts(endpoint.name)})
 
 

@@ -41,6 +41,35 @@ function themed(value, style) {
   return value;
 }
 
+// As many times below an axis as have room: "14:05:10" is wider than "14:05", and a phone has 200 px for all of them.
+const TIME_PX = 46;
+const SECONDS_PX = 72;
+const moment = (text) => Date.parse(`${String(text).replace(" ", "T")}Z`);
+
+function timesThatFit({ margin, xaxis }, plot, most) {
+  const width = plot.clientWidth - margin.l - margin.r;
+  const [since, until] = xaxis.range.map(moment);
+  const fit = (px) => Math.max(2, Math.min(most, Math.floor(width / px)));
+  return (until - since) / fit(TIME_PX) < 60_000 ? fit(SECONDS_PX) : fit(TIME_PX);
+}
+
+function nearestPx({ margin, xaxis, meta }, plot) {
+  const [since, until] = xaxis.range.map(moment);
+  const stepPx = ((plot.clientWidth - margin.l - margin.r) * meta.step * 1000) / (until - since);
+  return Math.max(2, Math.ceil(0.6 * stepPx));
+}
+
+function fitTimes(plot, library, layout) {
+  if (layout.xaxis.type !== "date" || !layout.xaxis.range) return;
+  if (layout.meta?.step) layout.hoverdistance = nearestPx(layout, plot); // of another moment nothing is shown
+  const most = layout.xaxis.nticks;
+  layout.xaxis.nticks = timesThatFit(layout, plot, most);
+  plot.refit = () => {
+    const wanted = timesThatFit(plot.layout, plot, most);
+    if (plot.layout.xaxis.nticks !== wanted) library.relayout(plot, { "xaxis.nticks": wanted });
+  };
+}
+
 async function draw(node) {
   const source = node.querySelector("script[type='application/json']");
   const plot = node.querySelector("[data-plot]");
@@ -50,7 +79,10 @@ async function draw(node) {
   figure.layout.font = { ...figure.layout.font, family: getComputedStyle(document.body).fontFamily };
   const library = await plotly();
   if (!plot.isConnected) return;
+  fitTimes(plot, library, figure.layout);
   await library.react(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
+  if (!plot.isHeard) plot.on("plotly_relayout", () => plot.refit?.()); // zoomed, or the window has another width
+  plot.isHeard = true;
   shareCursor(plot, library);
 }
 
