@@ -1,4 +1,10 @@
-"""A/B by clicks: the wizard sizes it, its readouts decide the rollout, the experiment's page says who runs it."""
+"""A/B by clicks: the wizard sizes it, its readouts decide the rollout, the experiment's page says who runs it.
+
+Slow, since each piece is proved without a whole product as well: the wizard and its panel in a browser by
+test_experiment_commands.py, what is started from it and both pages by tests/web/test_trial_pages.py, two served
+versions of which a readout ships the better one by tests/scenarios/test_experiment_step_real.py, all other ends by
+tests/scenarios/test_experiment_steps.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,7 @@ from tests.browser.axe import broken_rules
 from tests.browser.steps import ROLLOUT_PAGE
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_an_experiment_is_designed_in_the_wizard_and_decides_the_rollout(page: Page, product: Stack) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 
-from apps.experiments.domain.events import unit_key
+from apps.experiments.domain.events import exposures_parse, outcomes_parse, unit_key
 from apps.experiments.models import Cell, Exposure, Outcome
 from apps.experiments.selectors import exposure_counts
 from apps.experiments.services.cells import cells_refresh
@@ -41,6 +42,39 @@ def test_every_item_of_a_batch_is_accepted_a_duplicate_or_rejected(lab: Lab) -> 
     again = exposures_add(actor=ALICE, experiment_id=experiment.pk, body=body)
     assert (again.accepted, again.duplicates, len(again.rejected)) == (0, 3, 5)
     assert Exposure.objects.count() == 2
+
+
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"covariate": 10**400}, "covariate"),  # JSON has such whole numbers, floats do not
+    ({"at": "0001-01-01T00:00:00+23:59"}, "at"),  # no such day in UTC
+    ({"dimensions": ["country"]}, "dimensions"),
+    ({"dimensions": 5}, "dimensions"),
+]
+
+
+@pytest.mark.parametrize(("item", "field"), NONSENSE)
+def test_nonsense_in_one_item_rejects_that_item_alone(item: dict[str, Any], field: str) -> None:
+    rows = [{"unit": "a"}, {"unit": "b", **item}, {"unit": "c"}]
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    taken, rejected = exposures_parse({"exposures": rows}, now=moment, dimensions=["country"])
+    assert [one.unit for one in taken] == ["a", "c"]
+    assert [(one.index, one.field) for one in rejected] == [(1, field)]
+
+
+def test_a_value_of_400_digits_rejects_its_outcome_alone() -> None:
+    body = {"ids": ["1", "2"], "units": ["a", "b"], "events": ["e", "e"], "values": [10**400, 10**15]}
+    taken, rejected = outcomes_parse(body, now=datetime(2026, 3, 1, tzinfo=UTC), events=frozenset({"e"}))
+    assert [one.value for one in taken] == [1e15]
+    assert [(one.index, one.field, one.detail) for one in rejected] == [
+        (0, "value", "value must be a finite number of at most 1e15.")
+    ]
+
+
+def test_columns_of_dimensions_beside_a_list_of_exposures_are_refused_by_name() -> None:
+    body = {"exposures": [{"unit": "a"}, {"unit": "b"}], "dimensions": {"country": ["de"]}}
+    with pytest.raises(InvalidInput) as refused:
+        exposures_parse(body, now=datetime(2026, 3, 1, tzinfo=UTC), dimensions=["country"])
+    assert refused.value.fields[0].pointer == "/dimensions"
 
 
 def test_a_column_of_another_length_refuses_the_whole_batch_and_names_itself(lab: Lab) -> None:

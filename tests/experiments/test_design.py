@@ -94,6 +94,46 @@ def test_the_planner_says_13914_and_what_looks_and_splits_cost() -> None:
     assert uneven.days is None  # nobody said how many come
 
 
+@pytest.mark.parametrize(
+    ("changes", "per_day"),
+    [({"effect_relative": None, "effect_absolute": 1e-12}, None), ({}, 1e30)],
+    ids=["an effect of nothing", "more units than there are"],
+)
+def test_a_plan_that_no_column_can_hold_is_refused_in_words(changes: dict[str, Any], per_day: float | None) -> None:
+    with pytest.raises(InvalidInput, match="more than the 1,000,000,000,000 that can be counted"):
+        sizing(design_parse(design(**changes)), units_per_day=per_day)
+
+
+MEAN = {"metrics": [{"key": "spend", "kind": "mean", "event": "purchase"}], "primary": "spend", "effect_relative": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({**MEAN, "spread": 1.0, "effect_absolute": 1e-200}, "effect of 1e-200 cannot be reckoned with"),
+        ({**MEAN, "spread": 1e299, "effect_absolute": 1e299}, "effect of 1e\\+299 cannot be reckoned with"),
+        ({**MEAN, "spread": 1e-200, "effect_absolute": 1.0}, "spread of 1e-200 cannot be reckoned with"),
+        ({**MEAN, "spread": 1.0, "effect_absolute": 1e9}, "an effect of 1e\\+09 standard deviations"),
+        ({"baseline": 1e-160, "effect_relative": 1e-16}, "an effect of 1e-176 is too small to plan for"),
+        ({**MEAN, "spread": 1.0, "baseline": 1e299, "effect_relative": 1e299}, "inf"),
+    ],
+)
+def test_numbers_beyond_arithmetic_are_refused_in_words(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        sizing(design_parse(design(**changes)))
+
+
+def test_a_thousand_looks_are_planned_in_no_time() -> None:
+    many, some = (sizing(design_parse(design(looks=looks))) for looks in (1000, 200))
+    assert many.total == some.total
+
+
+@pytest.mark.parametrize("traffic", [{"units_per_day": 1e-306}, {"accumulation": [1e-306, 2e-306]}])
+def test_traffic_that_is_next_to_none_has_no_date(traffic: dict[str, Any]) -> None:
+    found = sizing(design_parse(design()), **traffic)
+    assert (found.days, found.days_formula.rpartition(": ")[2]) == (None, "never at this pace")
+
+
 @given(st.floats(0.02, 0.6), st.floats(0.05, 0.5), st.integers(1000, 9000))
 def test_the_promised_power_is_kept_and_the_curve_rises(baseline: float, effect: float, weight: int) -> None:
     parsed = design_parse(

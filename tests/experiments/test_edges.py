@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,24 @@ def test_a_guardrail_of_nobody_against_everybody_is_harmed() -> None:
     assert verdict.result["guardrails"][0]["verdict"] == "harmed"
     assert verdict.result["guardrails"][0]["upper"] == 1.0
     assert verdict.decision.kind == "roll_back"
+
+
+@pytest.mark.parametrize("mode", ["group_sequential", "always_valid"])
+def test_a_tenth_of_the_units_without_an_event_yet_is_no_sure_harm(mode: str) -> None:
+    """18 of 360 and 0 of 40 happen by chance in one such experiment of six; it used to end them at once."""
+    body = design(
+        weights_bp={"control": 9000, "treatment": 1000}, mode=mode, guardrails=[{"metric": "conversion", "margin": 0.0}]
+    )
+    rows = []
+    for arm, (k, n) in enumerate([(18, 360), (0, 40)]):
+        found = Moments.from_counts(k, n)
+        sums, centred = [float(x) for x in found.sums], [float(x) for x in found.centred.ravel()]
+        rows += [CellRow(1, arm, "conversion", 1, "", n, sums, centred), CellRow(1, arm, UNITS, 1, "", n, (), ())]
+    made = replace(inputs(body, rows, total=400), periods=(PeriodShare(1, (9000, 1000)),))
+    verdict = analyse(replace(made, looks=(), planned_total=800))
+    assert verdict.result["guardrails"][0]["verdict"] == "not_enough_data", verdict.result["guardrails"]
+    assert verdict.result["look"]["crossed"] == 0
+    assert verdict.decision.kind == "keep_running"
 
 
 KINDS = ("proportion", "mean", "ratio", "covariate", "adjusted proportion")

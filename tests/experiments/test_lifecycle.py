@@ -21,7 +21,9 @@ from apps.rollouts.services.lifecycle import rollout_start
 from apps.targets.selectors import plan_of
 from apps.targets.services.connect import endpoint_remove
 from apps.targets.services.observe import endpoint_observe
-from tests.experiments.lab import Lab, design
+from tests.experiments.lab import CONVERSION, Lab, design
+from tests.experiments.test_edges import in_r
+from tests.experiments.test_export import reproduce
 from tests.fakes.targets import ALICE
 
 
@@ -231,3 +233,39 @@ def test_an_endpoint_changed_at_its_target_by_hand_is_due_again(lab: Lab) -> Non
     endpoint_observe(lab.site.endpoint.pk)
     assert lab.site.reload().applied_generation == 0  # the reconciler tells it again
     assert experiment_get(experiment.pk).status == "running"
+
+
+def test_days_after_the_end_are_no_days_of_the_experiment(lab: Lab) -> None:
+    """A winner of one day, looked at two weeks after its stop, has not run for the two weeks that were planned."""
+    experiment = lab.running(planned_total=4000, minimum_days=14)
+    lab.clock.forward(60)
+    lab.sell(experiment, 3600, {"control": 0.1, "treatment": 0.3})
+    lab.clock.forward(86_400)
+    running = lab.look(experiment)
+    assert (running.kind, running.result["days"]) == ("keep_running", 1)
+    assert running.result["look"]["crossed"] == 1
+    experiment_stop(actor=ALICE, experiment_id=experiment.pk, reason="somebody needs the endpoint")
+    lab.clock.forward(20 * 86_400)
+    look = lab.look(experiment)
+    assert (look.kind, look.result["days"], look.result["is_over"]) == ("stop_inconclusive", 1, True)
+    assert look.result["decision"]["reasons"][0] == (
+        "it ended with 3,600 of 4,000 planned units, after 1 of at least 14 days"
+    )
+    lab.clock.forward(20 * 86_400)
+    assert lab.look(experiment).same_as_id == look.pk  # time alone says nothing new
+    assert "agrees" in reproduce(lab, look.pk)
+    in_r(lab, look.pk)
+
+
+def test_labels_that_still_come_are_waited_for_after_the_end(lab: Lab) -> None:
+    week = 7 * 86_400
+    experiment = lab.running(metrics=[{**CONVERSION, "window_seconds": week}], planned_total=400, minimum_days=1)
+    lab.clock.forward(60)
+    lab.sell(experiment, 200, {"control": 0.2, "treatment": 0.2})
+    lab.clock.forward(2 * 86_400)
+    experiment_stop(actor=ALICE, experiment_id=experiment.pk, reason="enough")
+    waiting = lab.look(experiment)
+    assert (waiting.kind, waiting.result["is_over"]) == ("keep_running", False)
+    lab.clock.forward(week)
+    assert (look := lab.look(experiment)).kind == "stop_inconclusive"
+    assert look.result["units"]["total"] == 200

@@ -117,6 +117,33 @@ def test_the_page_of_a_running_one_says_what_to_do_in_numbers(lab: Lab, alice: C
     assert "Ship it" in listed
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"coverage": "nan"}, "&#x27;nan&#x27; is no number."),
+        ({"coverage": "1e400"}, "&#x27;1e400&#x27; is no number."),
+        ({"minimum_days": "21.5"}, "&#x27;21.5&#x27; is no whole number."),
+        ({"coverage": "1e300"}, "can only grow, up to 10,000"),
+        ({}, "Say what grows"),
+    ],
+)
+def test_what_cannot_be_an_extension_is_said_and_nothing_grows(
+    lab: Lab, alice: Client, typed: dict[str, str], said: str
+) -> None:
+    experiment = lab.running(coverage_bp=5000)
+    answer = alice.post(f"/experiments/{experiment.pk}/do/extend/", {**typed, "reason": "more"})
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    after = experiment_get(experiment.pk)
+    assert (after.coverage_bp, after.minimum_days, after.periods.count()) == (5000, experiment.minimum_days, 1)
+
+
+def test_a_decimal_comma_is_one(lab: Lab, alice: Client) -> None:
+    experiment = lab.running(coverage_bp=5000)
+    alice.post(f"/experiments/{experiment.pk}/do/extend/", {"coverage": "62,5", "reason": "more"})
+    assert experiment_get(experiment.pk).coverage_bp == 6250
+
+
 def test_deciding_against_the_numbers_needs_a_reason_and_leads_to_the_rollout(lab: Lab, alice: Client) -> None:
     experiment = lab.running(minimum_days=1)
     lab.clock.forward(3600)

@@ -47,9 +47,31 @@ def test_what_cannot_be_read_is_said_at_its_field(
     assert said in html.split(f'id="fault-{field}"')[1].split("</p>")[0]
 
 
-def test_the_fields_of_an_experiment_survive_another_strategy(world: World, browser: Browser) -> None:
-    html = browser("alice").get("/rollouts/new/", {**TYPED, "strategy": "canary", "step": "how"}).content.decode()
-    assert '<input type="hidden" name="ab_per_day" value="1,500">' in html
+def test_another_strategy_carries_nothing_of_an_experiment(world: World, browser: Browser) -> None:
+    """Neither in its address, nor in its form, nor in the addresses of the other steps."""
+    alice = browser("alice")
+    moved = alice.get("/rollouts/new/", {**TYPED, "strategy": "canary", "step": "how"})
+    assert moved.status_code == 302
+    address = moved.headers["Location"]
+    assert "ab_" not in address
+    assert "strategy=canary" in address
+    assert "step=how" in address
+    for step in ("how", "guardrails", "plan", "start"):
+        html = alice.get(address.replace("step=how", f"step={step}")).content.decode()
+        assert "ab_" not in html, step
+        assert f'name="model" value="{DRAFT["model"]}"' in html
+    alice.get(address.replace("strategy=canary", "strategy=ab"))  # the usual values are there again
+    assert 'name="ab_baseline"' in alice.get(address.replace("strategy=canary", "strategy=ab")).content.decode()
+
+
+def test_what_is_reckoned_says_when_and_what_is_pinned_says_so(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    measured = alice.get("/rollouts/new/", {**TYPED, "ab_per_day": "", "step": "start"}).content.decode()
+    assert re.search(r"estimates as of \d\d:\d\d UTC and no part of it", measured)
+    pinned = alice.get("/rollouts/new/", {**TYPED, "step": "start"}).content.decode()
+    assert "1,500 requests a day, which is part of the plan" in pinned
+    canary = alice.get("/rollouts/new/", {**DRAFT, "step": "start"}).content.decode()
+    assert re.search(r"estimates as of \d\d:\d\d UTC and no part of it", canary)
 
 
 def test_an_experiment_is_started_from_the_wizard_and_shown_on_both_pages(world: World, browser: Browser) -> None:

@@ -61,8 +61,8 @@ class Inputs:
     """All that a readout is made from; equal inputs give equal bytes.
 
     ``as_of`` and ``started_at`` are Unix seconds; ``planned_total`` and ``minimum_days`` as they are now (extended),
-    ``tuned_total`` as it was at the start. ``is_final``: no unit will come any more. ``samples``: of the same rows that
-    the cells add up, so they stand in no hash.
+    ``tuned_total`` as it was at the start. ``is_final``: no unit will come any more, since ``ended_at``. ``samples``:
+    of the same rows that the cells add up, so they stand in no hash.
     """
 
     design: Design
@@ -77,6 +77,7 @@ class Inputs:
     contaminated: int = 0
     misrouted: int = 0
     is_final: bool = False
+    ended_at: float | None = None
     samples: Samples = field(default_factory=Samples)
 
     @property
@@ -100,7 +101,9 @@ class Inputs:
 
     @property
     def days(self) -> int:
-        return max(int((self.as_of - self.started_at) // DAY), 0)
+        """Whole days that units came in: those after the end are none."""
+        until = self.as_of if self.ended_at is None else min(self.as_of, self.ended_at)
+        return max(int((until - self.started_at) // DAY), 0)
 
     def _matured_hours(self, window: int | None) -> int:
         if window is None:
@@ -129,7 +132,7 @@ def analyse(inputs: Inputs) -> Verdict:
         judge(design, rail, inputs.cells, inputs.numbers, as_of=inputs.as_of, tuned_total=inputs.tuned_total)
         for rail in design.guardrails
     ]
-    progress = Progress(primary.total, inputs.days, _pace(inputs))
+    progress = Progress(primary.total, inputs.days, _pace(inputs), _is_over(inputs, health))
     decision = decide(
         DecisionPlan(
             design.primary_metric.label,
@@ -173,7 +176,8 @@ def _bound(inputs: Inputs, primary: Measured) -> Bound:
     sign = int(np.sign(np.nan_to_num(float(found.estimate))))
     number = len(inputs.looks) + 1
     if design.mode is Mode.ALWAYS_VALID:
-        sequence = confidence_sequence(found, primary.total, max(inputs.tuned_total, 2), alpha=design.alpha)
+        tuned = max(inputs.tuned_total, 2)
+        sequence = confidence_sequence(found, primary.total, tuned, alpha=design.alpha, alike=primary.alike)
         crossed = sign if bool(sequence.excludes_null) else earlier
         lower, upper = possible(design.primary_metric, float(sequence.lower), float(sequence.upper))
         return Bound(information, lower, upper, crossed, number, p_value=float(sequence.p_value))
@@ -196,6 +200,13 @@ def _primary_result(primary: Measured, bound: Bound) -> PrimaryResult:
         )
     crossed = bound.crossed != 0 and bound.crossed == int(np.sign(answer.estimate))
     return PrimaryResult(answer.estimate, bound.lower, bound.upper, crossed)
+
+
+def _is_over(inputs: Inputs, health: Health) -> bool:
+    """Whether it has ended and every unit is as old as its label may take."""
+    if not inputs.is_final or inputs.ended_at is None or inputs.as_of < inputs.ended_at:
+        return False
+    return health.window_seconds is None or all(arm.units == arm.matured for arm in health.maturity.values())
 
 
 def _pace(inputs: Inputs) -> float:
@@ -222,6 +233,7 @@ def _result(
         {
             "as_of": inputs.as_of,
             "days": inputs.days,
+            "is_over": progress.is_over,
             "look": asdict(bound),
             "units": {
                 CONTROL: primary.units[0],

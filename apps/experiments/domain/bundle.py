@@ -63,9 +63,11 @@ def cochran_mantel_haenszel():
     d = (w * (kt / nt - kc / nc)).sum() / w.sum()
     p = (nt**2 * kc - nc**2 * kt + nc * nt * (nc - nt) / 2) / n**2
     q = (kc * (nt - kt) + kt * (nc - kc)) / (2 * n)
+    a, b = kc / nc, kt / nt
+    alike = math.sqrt((w**2 * (a * (1 - a) / nt + b * (1 - b) / nc)).sum()) / w.sum()
     if (kc == 0).all() and (kt == nt).all() or (kc == nc).all() and (kt == 0).all():
-        return d, abs(d / z), z, math.inf
-    return d, math.sqrt((d * p.sum() + q.sum()) / w.sum() ** 2), z, math.inf
+        return d, abs(d / z), z, math.inf, alike
+    return d, math.sqrt((d * p.sum() + q.sum()) / w.sum() ** 2), z, math.inf, alike
 
 
 def means():
@@ -94,8 +96,9 @@ def means():
         var_t = e * e * wc / nc + (vt + 2 * f * ct + f * f * wt) / nt
         cov = (e * cc + a * e * wc) / nc + (b * ct + b * f * wt) / nt
         dfc, dft = dfc - 1, dft - 1
+        own_c, own_t = vc - 2 * theta * cc + theta**2 * wc, vt - 2 * theta * ct + theta**2 * wt
     else:
-        var_c, var_t = vc / nc, vt / nt
+        var_c, var_t, own_c, own_t = vc / nc, vt / nt, vc, vt
     ok = (dfc > 0) & (dft > 0)
     w = np.where(ok, nc * nt / (nc + nt), 0.0)
     w = (w / w.sum())[ok]
@@ -108,7 +111,8 @@ def means():
     df_t = total_t**2 / (vars_t**2 / dft[ok]).sum() if total_t > 0 else math.inf
     a, b = total_c / (total_c + total_t), total_t / (total_c + total_t)
     se = math.sqrt(variance)
-    return d, se, d / se, 1 / (a * a / df_c + b * b / df_t)
+    alike = math.sqrt((w**2 * (own_c / nt + own_t / nc)[ok]).sum())
+    return d, se, d / se, 1 / (a * a / df_c + b * b / df_t), alike
 
 
 def bound(times, alpha):
@@ -150,9 +154,10 @@ def always_valid(se, total):
     return se * math.sqrt(2 * (x + 1) / x * math.log(math.sqrt(x + 1) / a))
 
 
-def judge(d, se, z, df):
+def judge(d, se, z, df, alike):
     if plan["mode"] == "always_valid":
-        half = always_valid(se, total)
+        # a small arm without an event has no variance of its own yet: no less than if both arms varied alike
+        half = always_valid(max(se, alike), total)
         crossed = abs(d) > half
     else:
         c = bound([t for t in plan["looks"] if t > 0], plan["alpha"])
@@ -181,7 +186,8 @@ def decide(crossed, d):
         return "roll_back"
     if crossed and is_long_enough and all(verdict == "safe" for verdict in rails):
         return "ship"
-    return "stop_inconclusive" if total >= plan["planned_total"] and is_long_enough else "keep_running"
+    is_full = total >= plan["planned_total"] and is_long_enough
+    return "stop_inconclusive" if is_full or plan["is_over"] else "keep_running"
 
 
 def close(mine, theirs, tolerance):
@@ -196,9 +202,9 @@ if "undefined" in said:  # then nothing can be crossed; the rest decides
     agrees = kind == expected["decision"]["kind"]
     print("agrees" if agrees else "DOES NOT AGREE: decision " + kind)
     sys.exit(0 if agrees else 1)
-d, se, z, df = cochran_mantel_haenszel() if plan["kind"] == "proportion" and not plan["has_covariate"] else means()
-d, se, z, df = map(float, (d, se, z, df))
-kind, low, high = judge(d, se, z, df)
+found = cochran_mantel_haenszel() if plan["kind"] == "proportion" and not plan["has_covariate"] else means()
+d, se, z, df, alike = map(float, found)
+kind, low, high = judge(d, se, z, df, alike)
 print(f"difference {d:.10g}  standard error {se:.10g}  statistic {z:.10g}")
 print(f"interval over all looks {low:.10g} to {high:.10g}  decision {kind}")
 checks = {

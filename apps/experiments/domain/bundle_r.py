@@ -34,7 +34,8 @@ shares <- function() {
   se <- sqrt(max(d * sum(p) + sum(q), 0) / sum(w)^2)
   # 0 % in one arm and 100 % in the other, in every period: the error under "no difference"
   if ((all(kc == 0) && all(kt == nt)) || (all(kc == nc) && all(kt == 0))) se <- abs(d / z)
-  list(d = d, se = se, z = z, df = Inf)
+  a <- kc / nc; b <- kt / nt
+  list(d = d, se = se, z = z, df = Inf, alike = sqrt(sum(w^2 * (a * (1 - a) / nt + b * (1 - b) / nc))) / sum(w))
 }
 
 arm <- function(x) {
@@ -57,10 +58,12 @@ means <- function() {
     a <- ratio(a); b <- ratio(b)
   }
   va <- a$v / a$n; vb <- b$v / b$n
+  own <- list(a = a$v, b = b$v)
   if (covariate) {
     within <- dfa * a$w + dfb * b$w
     theta <- ifelse(within > 0, (dfa * a$c + dfb * b$c) / within, 0)
     s <- b$n / (a$n + b$n)
+    own <- list(a = a$v - 2 * theta * a$c + theta^2 * a$w, b = b$v - 2 * theta * b$c + theta^2 * b$w)
     # each arm's mean is linear in the four means
     p <- -theta * s; q <- theta * s; e <- theta * (1 - s); f <- -theta * (1 - s)
     va <- (a$v + 2 * p * a$c + p^2 * a$w) / a$n + q^2 * b$w / b$n
@@ -81,7 +84,7 @@ means <- function() {
   # an arm in which nothing varies adds no uncertainty
   of <- function(total, parts, df) if (total > 0) total^2 / sum(parts^2 / df) else Inf
   df <- 1 / ((A / (A + B))^2 / of(A, wa, dfa[ok]) + (B / (A + B))^2 / of(B, wb, dfb[ok]))
-  list(d = d, se = se, z = d / se, df = df)
+  list(d = d, se = se, z = d / se, df = df, alike = sqrt(sum(w^2 * (own$a / b$n + own$b / a$n)[ok])))
 }
 
 simpson <- function(x) {
@@ -140,7 +143,7 @@ decide <- function(crossed, d) {
     "roll_back"
   } else if (crossed && enough && yes("is_safe")) {
     "ship"
-  } else if (total >= num("planned_total") && enough) {
+  } else if ((total >= num("planned_total") && enough) || yes("is_over")) {
     "stop_inconclusive"
   } else {
     "keep_running"
@@ -158,7 +161,7 @@ d <- found$d; se <- found$se; z <- found$z; df <- found$df
 half <- Inf
 crossed <- FALSE
 if (said[["mode"]] == "always_valid") {
-  half <- always_valid(se, total)
+  half <- always_valid(max(se, found$alike), total) # a small arm without an event has no variance of its own yet
   crossed <- abs(d) > half
 } else {
   looks <- read.csv("looks.csv")$information

@@ -7,7 +7,6 @@ a whole. Times are RFC 3339 with an offset; without a column of times everything
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -89,8 +88,10 @@ def exposures_parse(
     rows = _rows(body, "exposures", EXPOSURE_COLUMNS, required=("units",))
     columns = body.get("dimensions") or {}
     known = set(dimensions)
-    if "exposures" not in body:
-        _check_dimensions(columns, known, len(rows))
+    if "exposures" in body and columns:
+        sentence = "With a list of exposures every item carries its own dimensions; columns belong to units."
+        raise InvalidInput.at("/dimensions", "invalid", sentence)
+    _check_dimensions(columns, known, len(rows))
     taken: list[ExposureItem] = []
     rejected: list[Rejection] = []
     for index, row in enumerate(rows):
@@ -124,6 +125,8 @@ def _exposure(
     arm = row.get("arm") or ""
     if arm and arm not in ARMS:
         raise _Refused("arm", "unknown_arm", f"arm {arm!r} is none of {', '.join(ARMS)}.")
+    if not isinstance(said, Mapping):
+        raise _Refused("dimensions", "invalid", "dimensions must be an object of names and values.")
     strangers = sorted(set(said) - known)
     if strangers:
         raise _Refused("dimensions", "unknown_dimension", f"{strangers[0]!r} is no dimension of this experiment.")
@@ -200,7 +203,7 @@ def _number(row: Mapping[str, Any], name: str) -> float:
     value = row[name]
     if isinstance(value, bool):
         return float(value)
-    if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e15:
+    if not isinstance(value, int | float) or not abs(value) <= 1e15:  # NaN too; isfinite would raise for 400 digits
         raise _Refused(name, "invalid", f"{name} must be a finite number of at most 1e15.")
     return float(value)
 
@@ -217,7 +220,10 @@ def _moment(row: Mapping[str, Any], now: datetime) -> datetime:
         raise _Refused("at", "invalid", "at must be a time with its offset, for example 2026-03-01T12:00:00Z.")
     if at > now + FUTURE:
         raise _Refused("at", "in_the_future", "at lies more than a minute ahead of this clock.")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:  # before the year 1, once it is in UTC
+        raise _Refused("at", "invalid", "at lies before the year 1.") from None
 
 
 def _digest(experiment_id: str, kind: str, text: str) -> UUID:

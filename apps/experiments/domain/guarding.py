@@ -79,7 +79,8 @@ def _margin(
     if isinstance(answer, Undefined):
         return _unvaried(found, answer, margin, alpha)
     # two-sided at twice alpha: its ends are one-sided bounds at alpha
-    sequence = confidence_sequence(found.comparison, found.total, max(tuned_total, 2), alpha=min(2 * alpha, 0.999))
+    both_sides, tuned = min(2 * alpha, 0.999), max(tuned_total, 2)
+    sequence = confidence_sequence(found.comparison, found.total, tuned, alpha=both_sides, alike=found.alike)
     lower, upper = possible(metric, float(sequence.lower), float(sequence.upper))
     return _judged(metric, answer.estimate, (lower, upper), margin)
 

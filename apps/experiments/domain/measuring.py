@@ -17,14 +17,15 @@ from apps.kernel.stats.cuped import Adjusted, cuped_mean
 from apps.kernel.stats.difference import difference, lift_fieller, lift_log
 from apps.kernel.stats.histogram import ExponentialHistogram, merge_many
 from apps.kernel.stats.moments import Moments
-from apps.kernel.stats.periods import cochran_mantel_haenszel, combine_periods
+from apps.kernel.stats.periods import alike_error, cochran_mantel_haenszel, combine_periods
 from apps.kernel.stats.quantiles import quantile_difference
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
     """``comparison``: scalar, difference scale. ``pair``: both arms over all periods with the same weights.
-    ``units``: of (control, treatment) that were old enough. ``adjusted``: with the covariate, None without one."""
+    ``units``: of (control, treatment) that were old enough. ``adjusted``: with the covariate, None without one.
+    ``alike``: the standard error if both arms varied alike (``alike_error``), 0 where there is none."""
 
     metric: Metric
     comparison: Comparisons
@@ -35,6 +36,7 @@ class Measured:
     reduction: float | None = None
     quantiles: tuple[float | None, float | None] | None = None
     effects: tuple[float, float] | None = None
+    alike: float = 0.0
 
     @property
     def total(self) -> int:
@@ -94,17 +96,26 @@ def slow_moments(metric: Metric, cells: Sequence[CellRow], periods: Sequence[int
 def _proportion(metric: Metric, control: Moments, treatment: Moments, alpha: float) -> Measured:
     kc, nc, kt, nt = control.sums[..., 0], control.n, treatment.sums[..., 0], treatment.n
     found = cochran_mantel_haenszel(kc, nc, kt, nt, alpha=alpha)
-    pair = combine_periods(independent(share_of(kc, nc), share_of(kt, nt)))
-    return Measured(metric, found, pair, lift_log(pair, alpha=alpha), _sizes(control, treatment))
+    arms = independent(share_of(kc, nc), share_of(kt, nt))
+    pair = combine_periods(arms)
+    return Measured(metric, found, pair, lift_log(pair, alpha=alpha), _sizes(control, treatment), alike=_alike(arms))
 
 
 def _mean(metric: Metric, control: Moments, treatment: Moments, alpha: float) -> Measured:
     if metric.kind is MetricKind.RATIO:
-        pair, method = combine_periods(independent(ratio_of(control), ratio_of(treatment))), "delta method"
+        arms, method = independent(ratio_of(control), ratio_of(treatment)), "delta method"
     else:
-        pair, method = combine_periods(independent(mean_of(control), mean_of(treatment))), "welch t"
+        arms, method = independent(mean_of(control), mean_of(treatment)), "welch t"
+    pair = combine_periods(arms)
     found = difference(pair, alpha=alpha, method=method)
-    return Measured(metric, found, pair, lift_fieller(pair, alpha=alpha), _sizes(control, treatment))
+    return Measured(
+        metric, found, pair, lift_fieller(pair, alpha=alpha), _sizes(control, treatment), alike=_alike(arms)
+    )
+
+
+def _alike(arms: Pair) -> float:
+    error = float(alike_error(arms))
+    return error if np.isfinite(error) else 0.0
 
 
 def _covariate(metric: Metric, control: Moments, treatment: Moments, alpha: float) -> Measured:
@@ -121,6 +132,7 @@ def _covariate(metric: Metric, control: Moments, treatment: Moments, alpha: floa
         _sizes(control, treatment),
         unadjusted=beside,
         reduction=saved if np.isfinite(saved) else None,
+        alike=_alike(adjusted.apart),
     )
 
 

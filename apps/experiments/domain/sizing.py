@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.experiments.domain.check import MAX_TOTAL
 from apps.experiments.domain.design import Design
 from apps.experiments.domain.words import MetricKind, Mode
 from apps.kernel.errors import InvalidInput
@@ -17,6 +18,9 @@ from apps.kernel.stats.planning.design import always_valid_factor, duration, loo
 from apps.kernel.stats.planning.result import PlanNumber, Recipe, SampleSize
 
 CURVE_POINTS = 41
+MOST_LOOKS = 200
+"""Looks that are reckoned with: a thousand cost a thousandth more units than these, and twenty seconds to work out."""
+LEAST_SHARE, LARGEST, MOST_SPREADS = 1e-12, 1e50, 1e6
 EFFECTS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
@@ -45,6 +49,7 @@ def sizing(
     """The plan in numbers. ``units_per_day``: eligible units a day over both arms; ``accumulation``: measured unique
     units after day 1, 2, ..., preferred where there is one. Raises InvalidInput for numbers that lead nowhere."""
     try:
+        _check_reach(design)
         size, factor = _size(design), _factor(design)
         size = size.times(factor.value, "looks")
         planned = design.planned_total or size.total
@@ -52,6 +57,7 @@ def sizing(
         if design.planned_total is None and days and units_per_day and not accumulation:
             # All that come in these days: a plan that is full on the second day would spend its whole error there.
             planned = max(planned, math.floor(units_per_day * days))
+        _check_total(planned)
         return Sizing(
             planned_total=planned,
             total=size.total,
@@ -67,6 +73,9 @@ def sizing(
         )
     except ValueError as error:
         raise InvalidInput.at("/design", "cannot_be_planned", f"{error}.") from error
+    except ArithmeticError as error:
+        sentence = "These numbers are too large or too small to reckon with: check baseline, spread and effect."
+        raise InvalidInput.at("/design", "cannot_be_planned", sentence) from error
 
 
 def effect_of(design: Design) -> float:
@@ -131,6 +140,28 @@ def recipe_json(recipe: Recipe) -> dict[str, str]:
     return {"formula": recipe.formula, "r": recipe.r, "python": recipe.python}
 
 
+def _check_reach(design: Design) -> None:
+    """Whether squares of these numbers are numbers still, and the plan one that anybody could carry out."""
+    effect, spread = abs(effect_of(design)), float(design.spread or 0.0)
+    if design.primary_metric.kind is MetricKind.PROPORTION:
+        if effect < LEAST_SHARE:
+            raise ValueError(f"an effect of {effect:g} is too small to plan for: look for a larger one")
+        return
+    for name, value in (("effect", effect), ("spread", spread)):
+        if not 1.0 / LARGEST <= value <= LARGEST:
+            raise ValueError(f"{name} of {value:g} cannot be reckoned with: count in another unit")
+    if not 1.0 / MOST_SPREADS <= effect / spread <= MOST_SPREADS:
+        raise ValueError(f"an effect of {effect / spread:.3g} standard deviations is none to plan for: check both")
+
+
+def _check_total(planned: int) -> None:
+    if planned > MAX_TOTAL:
+        raise ValueError(
+            f"the plan takes {planned:.3g} units, more than the {MAX_TOTAL:,} that can be counted: look for a larger "
+            "effect, or correct how many units come in a day"
+        )
+
+
 def _size(design: Design) -> SampleSize:
     share = design.share_of_treatment
     ratio, effect = share / (1.0 - share), effect_of(design)
@@ -144,7 +175,7 @@ def _size(design: Design) -> SampleSize:
 def _factor(design: Design) -> PlanNumber:
     if design.mode is Mode.ALWAYS_VALID:
         return always_valid_factor(alpha=design.alpha, power=design.power)
-    return looks_factor(design.looks, alpha=design.alpha, power=design.power)
+    return looks_factor(min(design.looks, MOST_LOOKS), alpha=design.alpha, power=design.power)
 
 
 def _days(

@@ -104,6 +104,7 @@ def _plan(readout: Readout) -> dict[str, Any]:
         "tuned_total": inputs["tuned_total"],
         "minimum_days": inputs["minimum_days"],
         "days": readout.result["days"],
+        "is_over": bool(readout.result.get("is_over")),  # readouts of before this was kept have none
         "looks": [look[0] for look in inputs["looks"]] + [readout.information],
         "crossed_before": next((look[1] for look in inputs["looks"] if look[1]), 0),
         "guardrails": readout.result["guardrails"],
@@ -118,7 +119,7 @@ def _flat(plan: dict[str, Any], result: dict[str, Any]) -> Iterator[tuple[str, A
         yield name, plan[name]
     verdicts = [rail["verdict"] for rail in plan["guardrails"]]
     flags = {"is_harmed": "harmed" in verdicts, "is_safe": all(verdict == "safe" for verdict in verdicts)}
-    for name in ("has_covariate", "higher_is_better"):
+    for name in ("has_covariate", "higher_is_better", "is_over"):
         flags[name] = plan[name]
     yield from ((name, "true" if flag else "false") for name, flag in flags.items())
     yield "blocks", len(plan["blocks"])

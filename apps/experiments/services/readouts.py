@@ -122,6 +122,7 @@ def inputs_of(experiment: Experiment, before: Sequence[Readout], at: datetime) -
         contaminated=counts["two_arms"],
         misrouted=counts["misrouted"],
         is_final=experiment.status in ENDED,
+        ended_at=experiment.ended_at.timestamp() if experiment.ended_at else None,
         samples=samples_of(experiment, design, at),
     )
 
@@ -188,6 +189,7 @@ def _inputs_json(inputs: Inputs) -> dict[str, Any]:
         "contaminated": inputs.contaminated,
         "misrouted": inputs.misrouted,
         "is_final": inputs.is_final,
+        "ended_at": inputs.ended_at,
     }
 
 

@@ -17,6 +17,7 @@ from apps.experiments.services.readouts import readout_request
 from apps.experiments.web.pages import page_context
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
+from apps.kernel.typed import number_typed
 
 Do = Callable[[HttpRequest, Actor, str], object]
 
@@ -84,14 +85,17 @@ def _text(request: HttpRequest, name: str) -> str:
     return request.POST.get(name, "").strip()[:4000]
 
 
-def _number(request: HttpRequest, name: str, kind: Callable[[str], Any]) -> Any:
-    text = request.POST.get(name, "").replace(",", "").strip()
+def _number(request: HttpRequest, name: str, kind: type[int] | type[float]) -> Any:
+    text = request.POST.get(name, "").strip()
     if not text:
         return None
     try:
-        return kind(text)
+        value = number_typed(text)
     except ValueError:
         raise InvalidInput.at(f"/{name}", "not_a_number", f"{text[:40]!r} is no number.") from None
+    if kind is int and not value.is_integer():
+        raise InvalidInput.at(f"/{name}", "not_a_number", f"{text[:40]!r} is no whole number.")
+    return kind(value)
 
 
 COMMANDS: dict[str, tuple[Do, str]] = {

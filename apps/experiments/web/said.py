@@ -152,8 +152,9 @@ def _loss(metric: Mapping[str, Any], value: float) -> str:
 
 
 def left_said(result: Mapping[str, Any]) -> str:
-    """Days until the plan is full, by the measured curve, with their range; "" where there is no day yet."""
-    pace = result.get("pace") or {}
+    """Days until the plan is full, by the measured curve, with their range; "" where there is no day yet, or none any
+    more."""
+    pace = {} if result.get("is_over") else result.get("pace") or {}
     left = pace.get("days_left")
     if not left:
         return ""
@@ -203,7 +204,7 @@ def clusters_said(metric: Mapping[str, Any]) -> str:
 
 def head_sentence(experiment: Experiment) -> str:
     """What is going on, in one sentence."""
-    status = Status(experiment.status)
+    status, note = Status(experiment.status), experiment.note.strip().removesuffix(".")
     match status:
         case Status.DRAFT:
             return "Nothing runs. Plan it to fix its size; until it starts, everything may still change."
@@ -213,11 +214,11 @@ def head_sentence(experiment: Experiment) -> str:
                 "Nothing runs yet."
             )
         case Status.STARTING:
-            return f"Starting: {experiment.note}."
+            return f"Starting: {note}."
         case Status.STOPPED:
-            return f"Stopped without a verdict: {experiment.note}. All traffic is back on the stable version."
+            return f"Stopped without a verdict: {note}. All traffic is back on the stable version."
         case Status.DECIDED:
-            return f"Decided: {experiment.note}."
+            return f"Decided: {note}."
         case _:
             return experiment.note or "Both versions serve, units are being counted."
 

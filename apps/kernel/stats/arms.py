@@ -73,7 +73,7 @@ def ratio_of(moments: Moments, numerator: int = 0, denominator: int = 1) -> ArmE
     variance = np.einsum("...i,...ij,...j->...", gradient, covariance, gradient)
     total, base = moments.sums[..., numerator], moments.sums[..., denominator]
     value = np.divide(total, base, out=np.full(n.shape, np.nan), where=base != 0.0)
-    codes = first_of((n == 0, Reason.NO_DATA), (base == 0.0, Reason.ZERO_BASELINE), (n < 2, Reason.TOO_FEW_UNITS))
+    codes = first_of((n == 0, Reason.NO_DATA), (base == 0.0, Reason.NO_DENOMINATOR), (n < 2, Reason.TOO_FEW_UNITS))
     return ArmEstimate(value, np.maximum(variance, 0.0) / np.maximum(n, 1.0), n - 1.0, n, codes)
 
 

@@ -21,7 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adjusted:
-    """pair: adjusted arms with their covariance (they share the mean of x); unadjusted: the same arms without x.
+    """pair: adjusted arms with their covariance (they share the mean of x); unadjusted: the same arms without x; apart:
+    arms of y - theta x, which are independent and have the same difference.
 
     theta: the coefficient. reduction: 1 - variance of the adjusted difference / of the plain one (0.3 means 30 % fewer
     units for the same precision; can be slightly negative when x tells nothing). balance: the difference of x between
@@ -30,6 +31,7 @@ class Adjusted:
 
     pair: Pair
     unadjusted: Pair
+    apart: Pair
     theta: Floats
     reduction: Floats
     balance: Comparisons
@@ -86,7 +88,18 @@ def _adjust(control: _Linear, treatment: _Linear, plain: Pair, balance: Comparis
         before = plain.control.variance + plain.treatment.variance
         after = pair.control.variance + pair.treatment.variance - 2.0 * pair.covariance
         reduction = 1.0 - after / before
-    return Adjusted(pair, plain, np.asarray(theta), np.asarray(reduction), balance)
+    apart = independent(
+        *(_apart(own, arm, theta) for own, arm in ((control, pair.control), (treatment, pair.treatment)))
+    )
+    return Adjusted(pair, plain, apart, np.asarray(theta), np.asarray(reduction), balance)
+
+
+def _apart(own: _Linear, adjusted: ArmEstimate, theta: Floats) -> ArmEstimate:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = own.values[..., 0] - theta * own.values[..., 1]
+        c = own.covariance
+        variance = (c[..., 0, 0] - 2.0 * theta * c[..., 0, 1] + theta**2 * c[..., 1, 1]) / own.n
+    return ArmEstimate(value, np.maximum(variance, 0.0), adjusted.df, adjusted.units, adjusted.undefined)
 
 
 def _pair(control: _Linear, treatment: _Linear, theta: Floats, share: Floats, plain: Pair) -> Pair:

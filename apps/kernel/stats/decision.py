@@ -6,7 +6,8 @@ The rules, safety first:
 2. A blocked health check: no verdict; say what to repair.
 3. The primary metric surely worse: roll back. Surely better: ship, once the minimum days are over and every guardrail
    is surely safe.
-4. Information complete, nothing sure: stop, inconclusive. A guardrail that was never shown to be safe stops it too.
+4. Information complete, nothing sure: stop, inconclusive. A guardrail that was never shown to be safe stops it too,
+   and so does an end before the plan was full: nothing more will come.
 5. Else keep running: so many units, so many days.
 
 There is no rule from power computed after the fact, and none from a p-value that no boundary covers.
@@ -64,11 +65,13 @@ class GuardrailResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """units: entered and matured so far, over all arms. units_per_day: recent pace, 0 if none."""
+    """units: entered and matured so far, over all arms. units_per_day: recent pace, 0 if none. is_over: it has ended,
+    and no unit will come or mature any more."""
 
     units: int
     days: int
     units_per_day: float
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,8 @@ def decide(
     waiting = [words, *(f"guardrail {g.name}: {g.reason}" for g in unproven)]
     if complete and progress.days >= plan.minimum_days:
         return end(DecisionKind.STOP_INCONCLUSIVE, f"all {plan.planned_total:,} planned units are in", *waiting)
+    if progress.is_over:
+        return end(DecisionKind.STOP_INCONCLUSIVE, _ended(plan, progress), *waiting)
     return _keep_running(plan, progress, waiting, inputs)
 
 
@@ -128,6 +133,13 @@ def _keep_running(plan: DecisionPlan, progress: Progress, waiting: list[str], in
         days = max(days or 0, math.ceil(round(needed, 9))) if math.isfinite(needed) else None
     left = f"{units:,} units left, " + ("none are coming" if days is None else f"about {days} days")
     return Decision(DecisionKind.KEEP_RUNNING, (left, *waiting), units, days, inputs)
+
+
+def _ended(plan: DecisionPlan, progress: Progress) -> str:
+    return (
+        f"it ended with {progress.units:,} of {plan.planned_total:,} planned units, "
+        f"after {progress.days:,} of at least {plan.minimum_days:,} days"
+    )
 
 
 def difference_words(estimate: float, lower: float, upper: float, *, is_share: bool) -> str:
@@ -151,6 +163,8 @@ def _words(plan: DecisionPlan, primary: PrimaryResult) -> str:
         return f"{numbers}; this look may spend no error, so it decides nothing"
     if not primary.crossed:
         return f"{numbers}: the boundary of this look is not crossed"
+    if primary.lower <= 0.0 <= primary.upper:  # "surely" would contradict the interval beside it
+        return f"{numbers}; the boundary was crossed at an earlier look: {sure}"
     return f"{numbers}: {sure}"
 
 

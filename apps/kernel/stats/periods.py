@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import checks
 from .arms import ArmEstimate, Pair
 from .comparison import Comparisons, assemble, interval, p_of
-from .undefined import DEFINED, Codes, Reason, either, first_of
+from .undefined import DEFINED, Codes, Reason, code_of, either, first_of
 
 Floats = npt.NDArray[np.float64]
 Weights = Literal["harmonic", "population", "inverse_variance"]
@@ -32,13 +32,12 @@ def combine_periods(pair: Pair, *, weights: Weights = "harmonic", axis: int = -1
     """
     control, treatment = _moved(pair.control, axis), _moved(pair.treatment, axis)
     covariance = np.moveaxis(np.broadcast_to(pair.covariance, pair.treatment.shape), axis, -1)
-    usable = (control.undefined == DEFINED) & (treatment.undefined == DEFINED)
-    weight = _weights(control, treatment, covariance, weights)
-    weight = np.where(usable & np.isfinite(weight), weight, 0.0)
-    total = weight.sum(axis=-1)
-    weight = np.divide(weight, total[..., None], out=np.zeros(weight.shape), where=total[..., None] > 0)
-    # With one period the reason of that period says more than "no common period".
-    alone = either(control.undefined, treatment.undefined)[..., 0] if usable.shape[-1] == 1 else np.uint8(0)
+    weight, total = _normalised(control, treatment, covariance, weights)
+    # The reason of a single period, or of an arm that never had what it takes, says more than "no common period".
+    if weight.shape[-1] == 1:
+        alone = either(control.undefined, treatment.undefined)[..., 0]
+    else:
+        alone = either(_throughout(control), _throughout(treatment))
     codes = either(alone, first_of((total <= 0.0, Reason.NO_COMMON_PERIOD)))
     shared = np.where(weight > 0, covariance, 0.0)
     return Pair(
@@ -46,6 +45,22 @@ def combine_periods(pair: Pair, *, weights: Weights = "harmonic", axis: int = -1
         _combined(treatment, weight, codes),
         np.asarray((weight**2 * shared).sum(axis=-1)),
     )
+
+
+def alike_error(pair: Pair, *, axis: int = -1) -> Floats:
+    """Standard error of the difference over periods if a unit of either arm varied alike, in every period.
+
+    Per period v (1/n_c + 1/n_t), v = (n_c s_c^2 + n_t s_t^2) / (n_c + n_t), which is s_c^2 / n_t + s_t^2 / n_c;
+    combined with the weights of `combine_periods`. Equal to the arms' own at even splits; where a small arm has not
+    seen a rare event yet, its own variance would be 0. For independent arms; NaN where no period has both.
+    """
+    control, treatment = _moved(pair.control, axis), _moved(pair.treatment, axis)
+    weight, total = _normalised(control, treatment, np.zeros(control.shape), "harmonic")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        more = control.units / treatment.units
+        each = control.variance * more + treatment.variance / more
+    variance = np.where(weight > 0, weight**2 * each, 0.0).sum(axis=-1)
+    return np.asarray(np.where(total > 0.0, np.sqrt(variance), np.nan))
 
 
 def cochran_mantel_haenszel(
@@ -131,6 +146,23 @@ def _weights(control: ArmEstimate, treatment: ArmEstimate, covariance: Floats, w
         if weights == "harmonic":
             return np.asarray(control.units * treatment.units / (control.units + treatment.units))
         return np.asarray(1.0 / (control.variance + treatment.variance - 2.0 * covariance))
+
+
+def _normalised(
+    control: ArmEstimate, treatment: ArmEstimate, covariance: Floats, weights: str
+) -> tuple[Floats, Floats]:
+    """Weights that sum to 1 over the periods (last axis) where both arms are defined, and what they summed to."""
+    usable = (control.undefined == DEFINED) & (treatment.undefined == DEFINED)
+    weight = _weights(control, treatment, covariance, weights)
+    weight = np.where(usable & np.isfinite(weight), weight, 0.0)
+    total = weight.sum(axis=-1)
+    return np.divide(weight, total[..., None], out=np.zeros(weight.shape), where=total[..., None] > 0), total
+
+
+def _throughout(arm: ArmEstimate) -> Codes:
+    """What an arm lacks in every period alike: data, or what its ratio divides by."""
+    lacks = [(arm.undefined == code_of(reason)).all(axis=-1) for reason in (Reason.NO_DATA, Reason.NO_DENOMINATOR)]
+    return first_of((lacks[0], Reason.NO_DATA), (lacks[1], Reason.NO_DENOMINATOR))
 
 
 def _moved(arm: ArmEstimate, axis: int) -> ArmEstimate:

@@ -121,8 +121,9 @@ def operating(looks: Sequence[Look], drift: float, *, sides: int = 2) -> Operati
         stopping.append(up + down)
         far = FAR * math.sqrt(look.information)
         middle = drift * look.information
-        lower = max(-at, middle - far) if sides == 2 else middle - far
         upper = min(at, middle + far)
+        # under a strong drift nobody is left below the bound: the region is empty, never turned round
+        lower = min(max(-at, middle - far) if sides == 2 else middle - far, upper)
         before, step_before = look.information, step
     last = looks[-1].information
     ended = sum(stopping)

@@ -2,7 +2,9 @@
 
 Per period of constant traffic, because weights change between them. Two tests: while it runs, a sequential one that may
 be looked at all the time (Lindon and Malek 2022, Anytime-valid inference for multinomial count data); at the end,
-Pearson's chi-square at .001, which finds smaller mismatches but is wrong .85 % of the time when repeated daily.
+Pearson's chi-square at .001, which finds smaller mismatches but is wrong .85 % of the time when repeated daily. Where
+an arm is due a handful of units only, the exact binomial test takes its place: chi-square is then wrong several times
+as often as it says (12 units at 90/10: .43 % instead of .1 %).
 """
 
 import math
@@ -15,6 +17,7 @@ import numpy.typing as npt
 from scipy import special
 
 from . import checks
+from .binomial import binomial_p
 from .multiple import holm
 
 Floats = npt.NDArray[np.float64]
@@ -22,6 +25,10 @@ Floats = npt.NDArray[np.float64]
 CONCENTRATION = 100.0
 """Weight of the Dirichlet prior around the wanted split, in units. Concentrations 10, 100, 1,000, 10,000 find an exact
 60/40 after 500, 500, 900 and 2,100 units, and 52/48 after 13,200, 11,800, 11,200 and 15,300."""
+
+
+DUE_LEAST = 5.0
+"""Units that every arm must be due before chi-square holds (Cochran 1954)."""
 
 
 class SrmStatus(StrEnum):
@@ -33,7 +40,8 @@ class SrmStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SrmPeriod:
-    """One period: units per arm, expected units, chi-square p-value (Holm over periods beside it), log Bayes factor."""
+    """One period: units per arm, expected units, p-value of `split_p` (Holm over periods beside it), log Bayes
+    factor."""
 
     observed: tuple[int, ...]
     expected: tuple[float, ...]
@@ -72,6 +80,18 @@ def chi_square_p(observed: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
     return cast(Floats, np.where(stray, np.finfo(np.float64).tiny, p))
 
 
+def split_p(observed: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
+    """`chi_square_p` of (periods, arms), but `binomial_p` for two arms of which one is due fewer than DUE_LEAST."""
+    n, share = _checked(observed, weights)
+    p = np.array(chi_square_p(n, share))
+    total = n.sum(-1)
+    few = (total > 0) & ((share > 0).sum(-1) == 2) & ((share * total[..., None]).min(-1) < DUE_LEAST)
+    if n.shape[-1] == 2:
+        for row in zip(*np.nonzero(few), strict=True):
+            p[row] = max(binomial_p(int(n[row][0]), int(total[row]), float(share[row][0])), np.finfo(np.float64).tiny)
+    return p
+
+
 def log_bayes_factor(observed: npt.ArrayLike, weights: npt.ArrayLike, concentration: float = CONCENTRATION) -> Floats:
     """Log evidence against the weights, Dirichlet(concentration x weights) against the weights themselves.
 
@@ -96,13 +116,13 @@ def check_split(
 
     MISMATCH when the evidence of all periods together reaches 1/alpha, or that of period i (from 1) alone i (i + 1) /
     alpha (the levels sum to alpha): a false alarm in at most 2 alpha of the experiments in all, at any number of looks.
-    `final` adds the chi-square tests, Holm over periods, at alpha; while it runs they only raise a suspicion.
+    `final` adds the tests of `split_p`, Holm over periods, at alpha; while it runs they only raise a suspicion.
     """
     checks.open_unit("alpha", alpha)
     n, share = _checked(observed, weights)
     if n.ndim != 2:
         raise ValueError(f"observed must have one row per period and one column per arm, got shape {n.shape}")
-    logs, p = log_bayes_factor(n, share), chi_square_p(n, share)
+    logs, p = log_bayes_factor(n, share), split_p(n, share)
     adjusted = holm(p)
     sizes = n.sum(-1, keepdims=True) * share
     periods = tuple(
@@ -128,7 +148,8 @@ def _words(status: SrmStatus, period: SrmPeriod, index: int, alarm: bool) -> str
     due = " / ".join(f"{x:,.0f}" for x in period.expected)
     if status is SrmStatus.OK:
         return f"the arms are as large as their weights say (largest departure: {got} where {due} were due)"
-    by = "sequential test" if alarm else "chi-square test"
+    last = "exact binomial test" if min(period.expected) < DUE_LEAST else "chi-square test"
+    by = "sequential test" if alarm else last
     return f"period {index + 1} has {got} units where {due} were due ({by}, p = {period.p_value:.2g})"
 
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NO_COMMON_PERIOD = "no_common_period"
     NOT_FINITE = "not_finite"
     TOO_FEW_TO_ADJUST = "too_few_to_adjust"
+    NO_DENOMINATOR = "no_denominator"
 
 
 TEXTS = {
@@ -42,6 +43,7 @@ TEXTS = {
     Reason.NO_COMMON_PERIOD: "no period has enough units in both arms",
     Reason.NOT_FINITE: "the numbers are too large or too small to be computed with",
     Reason.TOO_FEW_TO_ADJUST: "an arm has fewer than three units, too few to adjust by a covariate",
+    Reason.NO_DENOMINATOR: "what the ratio divides by sums to 0 in an arm",
 }
 _ORDER = tuple(Reason)
 DEFINED = np.uint8(0)

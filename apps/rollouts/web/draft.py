@@ -122,10 +122,18 @@ class Draft:
         """Whether the strategy leaves an old version that could be kept."""
         return self["strategy"] not in {Strategy.SHADOW, Strategy.RECREATE}
 
+    @property
+    def carried(self) -> dict[str, str]:
+        """The values that an address or a form takes along: those that the chosen strategy uses."""
+        unused = set() if self.is_ab else set(TRIAL_FIELDS)
+        unused |= set() if self.keeps_warm else {"keep_warm"}
+        unused |= {"approval"} if self["strategy"] == Strategy.SHADOW else set()
+        return {name: self[name] for name in FIELDS if self[name] and name not in unused}
+
     def rest(self, shown: Iterable[str]) -> list[tuple[str, str]]:
         """What the fields of a step do not carry themselves, for hidden inputs."""
         kept = set(shown)
-        return [(name, self[name]) for name in FIELDS if name not in kept and self[name]]
+        return [(name, value) for name, value in self.carried.items() if name not in kept]
 
     def guardrails(self) -> tuple[GateSpec, ...]:
         """The guardrails that are on. Faulty numbers become faults and their guardrail is left out."""

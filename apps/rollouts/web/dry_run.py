@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.conf import settings
 
 from apps.kernel.actor import Actor
+from apps.kernel.clock import now
 from apps.rollouts.domain.plan import Plan, StepKind, gate_json
 from apps.rollouts.services.checks import Check, Level
 from apps.rollouts.services.plan import RolloutPlan, rollout_plan
@@ -46,6 +48,8 @@ class PlanView:
     way_back: str
     curl: str
     preflight: PreflightReport | None
+    as_of: datetime
+    """When the load was measured that times and rates are reckoned from; neither is part of the plan's hash."""
     sizing: dict[str, Any] | None = None
     """The planner's numbers of an experiment step."""
 
@@ -78,6 +82,7 @@ def plan_view(
         way_back=planned.rollback,
         curl=_curl(draft, version, endpoint, planned),
         preflight=planned.preflight,
+        as_of=now(),
         sizing=next((step.sizing for step in planned.steps if step.sizing), None),
     )
 

@@ -47,6 +47,8 @@ SHOWN = {
 def new(request: HttpRequest) -> HttpResponse:
     """GET shows a step, or the first faulty one before it (422). POST starts."""
     draft = Draft.read(request.POST if request.method == "POST" else request.GET)
+    if request.method == "GET" and not draft.is_ab and not set(TRIAL_FIELDS).isdisjoint(request.GET):
+        return redirect(f"{request.path}{_address(draft, request.GET.get('step', 'what'))}")
     actor = actor_of_request(request)
     version, endpoint = _chosen(actor, draft)
     wanted = request.GET.get("step", "what")
@@ -172,7 +174,9 @@ def _show(
         "who_not": who_not,
         **_choices(actor, draft, step, version, endpoint),
     }
-    return render(request, "rollouts/wizard.html", context, status=status)
+    # What follows the typing is the panel alone: a whole page would bring a style of another nonce along.
+    is_panel = request.headers.get("HX-Target") == "plan-so-far"
+    return render(request, "rollouts/wizard/panel.html" if is_panel else "rollouts/wizard.html", context, status=status)
 
 
 def _require(draft: Draft, step: str) -> None:
@@ -196,9 +200,7 @@ def _steps(draft: Draft, step: str) -> list[dict[str, Any]]:
 
 
 def _address(draft: Draft, step: str) -> str:
-    return (
-        f"?{urlencode({**{name: value for name, value in draft.values.items() if value}, 'boxes': '1', 'step': step})}"
-    )
+    return f"?{urlencode({**draft.carried, 'boxes': '1', 'step': step})}"
 
 
 def _hidden(draft: Draft, step: str) -> list[tuple[str, str]]:

@@ -186,7 +186,7 @@ TRAPS = {
     ),
     "no denominators": (
         lambda: difference(independent(ratio_of(Moments.of([1.0, 2.0], [0.0, 0.0])), ratio_of(Moments.of(A, A)))),
-        Reason.ZERO_BASELINE,
+        Reason.NO_DENOMINATOR,
     ),
     "equal pairs": (lambda: paired_t_values(A, A), Reason.ZERO_VARIANCE),
     "pairs apart by a constant": (lambda: paired_t_values([1.0, 2.0, 3.0], [2.0, 3.0, 4.0]), Reason.ZERO_VARIANCE),

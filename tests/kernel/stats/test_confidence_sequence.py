@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from apps.kernel.stats.arms import independent, mean_of, share_of
 from apps.kernel.stats.confidence_sequence import always_valid_p, best_rho, confidence_sequence, multiplier
+from apps.kernel.stats.difference import difference
+from apps.kernel.stats.moments import Moments
+from apps.kernel.stats.periods import alike_error, cochran_mantel_haenszel, combine_periods
 from apps.kernel.stats.proportions import two_proportions
 
 
@@ -68,3 +72,34 @@ def test_impossible_input_is_refused_by_name() -> None:
         best_rho(10, 1.5)
     with pytest.raises(ValueError, match="alternative"):
         confidence_sequence(two_proportions(1, 10, 2, 10), 20, 100, alternative="up")
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.1, 0.03), (0.01, 0.03), (0.5, 0.03)])
+def test_a_small_arm_without_an_event_yet_is_no_sure_difference(share: float, rate: float) -> None:
+    """Looked at a hundred times: the arms' own errors find a difference in up to nine of ten A/A experiments."""
+    random, experiments, planned = np.random.default_rng(210), 1500, 4000
+    is_treated = random.random((experiments, planned)) < share
+    happened = random.random((experiments, planned)) < rate
+    looks = np.unique(np.geomspace(10, planned, 100).astype(int))
+    nt, kt, k = (np.cumsum(x, axis=1)[:, looks - 1] for x in (is_treated, is_treated & happened, happened))
+    nc, kc = looks - nt, k - kt
+    found = cochran_mantel_haenszel(*(x[..., None] for x in (kc, nc, kt, nt)))
+    alike = alike_error(independent(share_of(kc[..., None], nc[..., None]), share_of(kt[..., None], nt[..., None])))
+    total = np.broadcast_to(looks, nt.shape)
+    wary = confidence_sequence(found, total, planned, alike=np.nan_to_num(alike)).excludes_null.any(axis=1)
+    assert wary.mean() <= 0.05
+    if share < 0.5:
+        assert confidence_sequence(found, total, planned).excludes_null.any(axis=1).mean() > 0.15
+
+
+def test_at_even_splits_the_error_of_alike_arms_is_the_arms_own() -> None:
+    random = np.random.default_rng(211)
+    arms = [Moments.by_group(np.repeat([0, 1], 200), 2, random.exponential(s, 400)) for s in (1.0, 4.0)]
+    pair = independent(mean_of(arms[0]), mean_of(arms[1]))
+    assert float(alike_error(pair)) == pytest.approx(float(difference(combine_periods(pair)).standard_error), rel=1e-12)
+    # one period by hand: the pooled variance over both sizes
+    small = Moments.by_group(np.zeros(40, int), 1, random.normal(0, 1, 40))
+    large = Moments.by_group(np.zeros(360, int), 1, random.normal(0, 3, 360))
+    pooled = (40 * small.covariance[0, 0, 0] + 360 * large.covariance[0, 0, 0]) / 400
+    by_hand = float(np.sqrt(pooled * (1 / 40 + 1 / 360)))
+    assert float(alike_error(independent(mean_of(large), mean_of(small)))) == pytest.approx(by_hand)

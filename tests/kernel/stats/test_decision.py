@@ -47,6 +47,23 @@ def test_what_was_sure_at_an_earlier_look_says_so_where_this_one_may_spend_nothi
     assert decision.reasons[0] == words
 
 
+def test_what_was_sure_earlier_is_not_said_of_an_interval_that_holds_zero_now() -> None:
+    faded = decide(PLAN, PrimaryResult(0.002, -0.004, 0.008, crossed=True), (SAFE,), (), DONE)
+    assert faded.kind is DecisionKind.SHIP  # a boundary once crossed stays crossed
+    words = "the boundary was crossed at an earlier look: surely better than the control"
+    assert faded.reasons[0] == f"conversion: +0.002 (between -0.004 and +0.008); {words}"
+
+
+def test_what_has_ended_does_not_keep_running() -> None:
+    ended = replace(EARLY, is_over=True)
+    decision = decide(PLAN, UNSURE, (SAFE,), (), ended)
+    assert (decision.kind, decision.units_left, decision.days_left) == (DecisionKind.STOP_INCONCLUSIVE, None, None)
+    assert decision.reasons[0] == "it ended with 7,000 of 27,828 planned units, after 5 of at least 14 days"
+    assert decide(PLAN, BETTER, (SAFE,), (), ended).kind is DecisionKind.STOP_INCONCLUSIVE  # too young to ship
+    assert decide(PLAN, BETTER, (SAFE,), (), replace(ended, days=14)).kind is DecisionKind.SHIP
+    assert decide(PLAN, BETTER, (HARM,), (), ended).kind is DecisionKind.ROLL_BACK
+
+
 def test_a_sure_gain_waits_for_the_minimum_days_and_for_guardrails() -> None:
     early = decide(PLAN, BETTER, (SAFE,), (), EARLY)
     assert (early.kind, early.units_left, early.days_left) == (DecisionKind.KEEP_RUNNING, 20_828, 15)

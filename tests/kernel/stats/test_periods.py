@@ -100,6 +100,21 @@ def test_no_common_period_is_undefined() -> None:
     assert nothing.reason is Reason.NO_DATA
 
 
+def test_what_an_arm_lacked_in_every_period_is_the_reason() -> None:
+    """ "No period has enough units" would send people looking for units that are there."""
+    views = Moments.by_group([0] * 5 + [1] * 5, 2, np.arange(10.0), np.zeros(10))
+    read = Moments.by_group([0] * 5 + [1] * 5, 2, np.arange(10.0), np.ones(10))
+    never = difference(combine_periods(independent(ratio_of(views), ratio_of(read)))).at()
+    assert isinstance(never, Undefined)
+    assert (never.reason, never.text) == (
+        Reason.NO_DENOMINATOR,
+        "what the ratio divides by sums to 0 in an arm",
+    )
+    nobody = difference(combine_periods(independent(ratio_of(Moments.empty((2,), 2)), ratio_of(read)))).at()
+    assert isinstance(nobody, Undefined)
+    assert nobody.reason is Reason.NO_DATA
+
+
 def test_lifts_are_stratified_too() -> None:
     pair = independent(share_of([100, 10], [1000, 1000]), share_of([120, 12], [1000, 1000]))
     assert one(lift_log(combine_periods(pair))).estimate == pytest.approx(0.2)

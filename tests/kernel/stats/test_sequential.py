@@ -216,3 +216,13 @@ def test_what_is_kept_is_bounded_and_what_was_dropped_is_solved_again(monkeypatc
     boundaries([k / 40 for k in range(1, 20)])
     assert len(crossing._KNOWN) <= 8
     assert boundaries([0.2, 0.4, 0.6]) == first
+
+
+def test_two_hundred_looks_have_a_price_too() -> None:
+    """Under the drifts that the search for it tries, nobody is left after a few of them: the region is then empty."""
+    assert inflation(14) < inflation(100) < inflation(200) < 1.06
+    plan = boundaries([(k + 1) / 200 for k in range(200)])
+    for drift in (8.0, 20.0, 40.0):
+        found = operating(plan, drift)
+        assert found.power == pytest.approx(1.0, abs=1e-7)
+        assert min(found.stopping) >= 0.0

@@ -55,6 +55,21 @@ def test_what_only_chi_square_sees_is_a_suspicion_until_the_end() -> None:
     assert check_split(counts, [[1, 1]], final=True).status is SrmStatus.MISMATCH
 
 
+def test_a_handful_of_units_blocks_no_oftener_than_promised() -> None:
+    """Chi-square at .001 is wrong in .43 % of fair 90/10 splits of 12 units; what blocks at the end must not be."""
+    for total, share in ((12, 0.1), (100, 0.01), (30, 0.05)):
+        k = np.arange(total + 1)
+        chance = special.comb(total, k) * share**k * (1 - share) ** (total - k)
+        weights = [[1 - share, share]]
+        blocked = [check_split([[total - x, x]], weights, final=True).blocks for x in k]
+        alarms = [check_split([[total - x, x]], weights).blocks for x in k]
+        assert float(chance @ np.array(blocked, float)) <= 0.001 + float(chance @ np.array(alarms, float))
+        naive = float(chance @ (np.asarray(chi_square_p(np.stack([total - k, k], -1), [1 - share, share])) < 0.001))
+        assert naive > 0.002
+    assert check_split([[160, 0]], [[0.9, 0.1]], final=True).blocks  # sixteen were due: chi-square, as ever
+    assert "exact binomial test" in check_split([[4, 8]], [[0.9, 0.1]], final=True).reason
+
+
 def test_no_units_are_no_mismatch() -> None:
     result = check_split([[0, 0]], [[1, 1]])
     assert (result.status, result.blocks, result.reason) == (SrmStatus.NO_DATA, False, "no units yet")

@@ -15,6 +15,8 @@ from apps.kernel.stats.sequential import Spending
 from apps.kernel.stats.sequential import inflation as sequential_inflation
 
 MINIMUM_DAYS = 14
+MOST_DAYS = 1e6
+"""2,700 years: what takes longer has no date."""
 _WEEK = 7
 
 
@@ -137,13 +139,13 @@ def duration(
         raise ValueError(f"minimum_days must be at least 1, got {minimum_days!r}")
     if units_per_day is not None:
         checks.positive("units_per_day", units_per_day)
-        needed: int | None = math.ceil(round(total / units_per_day, 9))
+        needed = _whole_days(total, units_per_day)
         extrapolated, source = False, f"ceil({total:,} / {units_per_day:,.6g} per day)"
     else:
         needed, extrapolated = _on_curve(total, accumulation or ())
         source = "first day on which the measured curve reaches " + f"{total:,}"
     if needed is None:
-        return Duration(None, None, extrapolated, f"{source}: never at the last week's pace")
+        return Duration(None, None, extrapolated, f"{source}: never at this pace")
     days = max(needed, minimum_days)
     days = math.ceil(days / _WEEK) * _WEEK if whole_weeks else days
     weeks = ", whole weeks" if whole_weeks else ""
@@ -159,7 +161,12 @@ def _on_curve(total: int, accumulation: Sequence[float]) -> tuple[int | None, bo
         return int(reached[0]) + 1, False
     last = min(_WEEK, curve.size)
     before = curve[-last - 1] if curve.size > last else 0.0
-    pace = (curve[-1] - before) / last
-    if pace <= 0.0:
-        return None, True
-    return int(curve.size + math.ceil(round((total - curve[-1]) / pace, 9))), True
+    more = _whole_days(total - float(curve[-1]), float(curve[-1] - before) / last)
+    return (None if more is None else int(curve.size) + more), True
+
+
+def _whole_days(units: float, per_day: float) -> int | None:
+    """None where nothing comes, or so little that it takes longer than anybody counts."""
+    if per_day <= 0.0 or units > per_day * MOST_DAYS:
+        return None
+    return math.ceil(round(units / per_day, 9))
