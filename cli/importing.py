@@ -26,15 +26,19 @@ def import_registry(
         Path | None, typer.Option(help="A file with the server's token or password; kept sealed, never shown.")
     ] = None,
     credential: Annotated[str | None, typer.Option(envvar="PILOTHOUSE_IMPORT_CREDENTIAL", hidden=True)] = None,
-    with_artifacts: Annotated[bool, typer.Option("--with-artifacts", help="Bring the files in, too.")] = False,
+    with_artifacts: Annotated[
+        bool,
+        typer.Option("--with-artifacts/--without-artifacts", help="Bring the files along, to be deployed."),
+    ] = True,
     sync_seconds: Annotated[int, typer.Option(min=0, help="Repeat so often, to keep in step; 0: once.")] = 0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and end at once.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the end of the run.")] = 3600.0,
     output: Annotated[Format | None, typer.Option("-o", "--output", help="How results are printed.")] = None,
 ) -> None:
-    """Copy models, versions, aliases and tags from an MLflow server; run again it writes what differs.
+    """Copy models, versions, aliases, tags and files from an MLflow server; run again it writes what differs.
 
-    Exit codes: 0 copied, 1 failed, 3 somebody stopped it, 5 not finished in time (it goes on).
+    Exit codes: 0 copied (versions that stayed without their files are named), 1 failed, 3 somebody stopped it,
+    5 not finished in time (it goes on).
     """
     session = session_of(context, output)
     body: dict[str, Any] = {"url": url, "team": team, "username": username, "with_artifacts": with_artifacts}
@@ -62,7 +66,7 @@ def _started(client: Client, body: dict[str, Any]) -> dict[str, Any]:
             raise
     say(f"{known[0]['url']} was imported from before ({known[0]['id']}): what differs is written.")
     try:
-        return client.post("imports", known[0]["id"], "run", body={})
+        return client.post("imports", known[0]["id"], "run", body={"with_artifacts": body["with_artifacts"]})
     except CliError as fault:
         if fault.problem.get("code") != "import_running":
             raise
@@ -77,7 +81,7 @@ def _followed(client: Client, job: dict[str, Any], deadline: float) -> tuple[dic
         if news != said:
             say(news)
             said = news
-        if job["state"] in FINISHED:
+        if job["state"] in FINISHED and not (job["state"] == "done" and job["files"]["waiting"]):
             return job, FINISHED[job["state"]]
         if time.monotonic() >= deadline:
             return job, Exit.TIMED_OUT
@@ -87,8 +91,13 @@ def _followed(client: Client, job: dict[str, Any], deadline: float) -> tuple[dic
 
 def _progress(job: dict[str, Any]) -> str:
     counts = job["counts"]
-    told = f"{job['state']}: {counts['models']} models, {counts['versions']} versions, {counts['written']} rows written"
-    told += f", {counts['skipped']} skipped" if counts["skipped"] else ""
+    told = (
+        f"{job['state']}: {counts['models']} models, {counts['versions']} versions, {counts['written']} new or changed"
+    )
+    told += f", {counts['skipped']} left out" if counts["skipped"] else ""
+    files = job["files"]
+    if files["waiting"]:
+        told += f", files of {files['here']} versions here, {files['waiting']} still come"
     return f"{told} ({job['error']})" if job["error"] else told
 
 
@@ -103,6 +112,22 @@ def _sentence(job: dict[str, Any], code: Exit) -> str:
 
 
 def _show(job: dict[str, Any]) -> None:
-    show_facts({name: job[name] for name in ("id", "url", "team", "state")} | job["counts"])
+    files = job["files"]
+    show_facts(
+        {name: job[name] for name in ("id", "url", "team", "state")}
+        | {"models": job["counts"]["models"], "versions": job["counts"]["versions"]}
+        | {"new or changed": job["counts"]["written"], "left out": job["counts"]["skipped"]}
+        | {"versions with files": files["here"], "versions without": files["missing"]}
+    )
     for one in job["skipped"]:
-        say(f"skipped {one['model']}: {one['reason']}")
+        say(f"{one['model']}: {one['reason']}")
+    _show_left(files)
+
+
+def _show_left(files: dict[str, Any]) -> None:
+    for one in files["left"]:
+        say(f"{one['model']} {one['version']} is here without its files: {one['reason']}")
+    if files["missing"] > len(files["left"]):
+        say(f"and {files['missing'] - len(files['left'])} more versions without their files")
+    if files["way_out"]:
+        say(files["way_out"])

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from apps.registry.services import verify
 from apps.registry.services.importing import import_due, import_run
-from apps.registry.services.importing_artifacts import import_artifacts
+from apps.registry.services.importing_artifacts import import_artifacts, import_files_due
 from apps.registry.services.ingest import uploads_expire
 from apps.registry.services.verify_ingest import version_ingest
 from apps.registry.services.webhooks import deliveries_due, webhook_send
@@ -57,8 +57,8 @@ def run_import(job_id: str) -> None:
 
 @shared_task(name="registry.import_due")  # type: ignore[untyped-decorator]
 def imports_due() -> int:
-    """Rung by the clock: imports to go on with, to repeat, or to keep in step."""
-    return import_due()
+    """Rung by the clock: imports to go on with, to repeat, or to keep in step, and their files."""
+    return import_due() + import_files_due()
 
 
 @shared_task(name="registry.import_artifacts", **LONG)  # type: ignore[untyped-decorator]

@@ -1,43 +1,40 @@
-"""What the tests of accounts do beside the browser: code in the product, clients of their own, sessions that age."""
+"""What the tests of accounts do beside the browser: people and keys by the services, clients of their own, sessions
+that age. ``web`` is the address of the web process."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import httpx
+from django.conf import settings
 from playwright.sync_api import Page
 from websockets.sync.client import ClientConnection
 
-from tests.browser.steps import PASSWORD
-from tests.stack import Stack
-
-_ACTORS = """
-from datetime import timedelta
 from apps.accounts.domain.roles import Role
-from apps.accounts.models import ApiToken, Team, User
+from apps.accounts.models import User
 from apps.accounts.services.access import actor_of
 from apps.accounts.services.people import account_create
 from apps.accounts.services.tokens import token_make
 from apps.kernel.actor import SYSTEM
-from apps.kernel.clock import now
-"""
+from tests.browser.steps import PASSWORD
 
 
-def shell(product: Stack, code: str) -> str:
-    """The last line that ``code`` prints inside the product's own environment."""
-    return product.manage("shell", "-v", "0", "-c", _ACTORS + code).strip().splitlines()[-1]
+def person(name: str, *roles: Role) -> User:
+    return account_create(actor=SYSTEM, username=name, password=PASSWORD, roles=frozenset(roles))
 
 
-def person(product: Stack, name: str, *roles: str) -> None:
-    named = ", ".join(f"Role.{role.upper()}" for role in roles)
-    made = f"account_create(actor=SYSTEM, username={name!r}, password={PASSWORD!r}, roles=frozenset([{named}]))"
-    shell(product, f"print({made})")
+def key_made(user: User, role: Role = Role.ENGINEER, **how: Any) -> str:
+    """An API key of that person, as it is shown once."""
+    return token_make(actor=actor_of(user), user=user, label="made", roles=frozenset({role}), **how)[1]
 
 
-def signed_client(product: Stack, name: str) -> httpx.Client:
+def signed_client(web: str, name: str) -> httpx.Client:
     """A browser's session without the browser."""
-    client = httpx.Client(base_url=product.web, timeout=30)
+    client = httpx.Client(base_url=web, timeout=30)
     client.get("/sign-in")
     form = {"username": name, "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    answer = client.post("/sign-in", data=form, headers={"Referer": f"{product.web}/sign-in"})
+    answer = client.post("/sign-in", data=form, headers={"Referer": f"{web}/sign-in"})
     assert answer.status_code == 302, answer.text
     return client
 
@@ -47,27 +44,22 @@ def post(client: httpx.Client, path: str, data: dict[str, str]) -> httpx.Respons
     return client.post(path, data=form, headers={"Referer": str(client.base_url)})
 
 
-def asks(product: Stack, key: str, path: str = "me") -> httpx.Response:
-    return httpx.get(f"{product.web}/api/v1/{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+def asks(web: str, key: str, path: str = "me") -> httpx.Response:
+    return httpx.get(f"{web}/api/v1/{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
 def drain(socket: ClientConnection) -> None:
-    """Until the other side closes: it asks again every minute who is listening."""
+    """Until the other side closes."""
     while True:
-        socket.recv(timeout=150)
+        socket.recv(timeout=60)
 
 
-def age_session(product: Stack, page: Page) -> None:
+def age_session(page: Page) -> None:
     """The last proof of the browser's session is ten minutes older from now on."""
-    key = next(one["value"] for one in page.context.cookies() if one["name"] == "sessionid")
-    aged = """
-from importlib import import_module
-from django.conf import settings
-session = import_module(settings.SESSION_ENGINE).SessionStore(session_key={key!r})
-session["signed_in_at"] = session.get("signed_in_at", 0) - 600
-for one in session.get("account_authentication_methods", []):
-    one["at"] -= 600
-session.save()
-print(len(session.keys()))
-"""
-    assert int(shell(product, aged.replace("{key!r}", repr(key)))) > 0
+    key = next(one["value"] for one in page.context.cookies() if one["name"] == settings.SESSION_COOKIE_NAME)
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key=key)
+    session["signed_in_at"] = session.get("signed_in_at", 0) - 600
+    for one in session.get("account_authentication_methods", []):
+        one["at"] -= 600
+    session.save()
+    assert len(session.keys()) > 0

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.axe import broken_rules
-from tests.browser.steps import start_from_the_fleet
+from tests.browser.steps import PASSWORD, start_from_the_fleet
 from tests.stack import Stack, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(420)]
@@ -140,3 +141,41 @@ def test_the_wizard_is_walked_by_keyboard_alone(page: Page) -> None:
         page.keyboard.press("Enter")
         page.wait_for_url(re.compile(f"step={word.removeprefix('Next: ').lower()}"))
     expect(page.get_by_role("button", name="Start the rollout of 1.1.1")).to_be_enabled()
+
+
+def test_the_files_of_secrets_are_made_at_the_first_start_and_are_their_owners_alone(product: Stack) -> None:
+    files = [product.home / "secrets" / "vault.json"]
+    files.append(eventually(lambda: next((product.home / "audit").glob("signing.key"), None), seconds=90, what="a key"))
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+    assert httpx.get(f"{product.web}/.well-known/jwks.json", timeout=30).json()["keys"]
+
+
+def test_the_first_link_is_spent_and_the_first_person_is_told_to_share_the_roles(page: Page, product: Stack) -> None:
+    assert httpx.get(product.link, timeout=30).status_code == 404
+    page.goto("/people/")
+    expect(page.get_by_role("note")).to_contain_text("One account ships and administers")
+
+
+def test_a_second_start_goes_on_and_no_log_of_it_all_holds_a_secret(page: Page, product: Stack) -> None:
+    context = page.context
+    product.make_key()
+    key = product.token
+    assert product.api("GET", "me").status_code == 200
+    cookies = {one["name"]: one["value"] for one in context.cookies()}
+    assert product.end() == 0
+    product.begin()
+    assert product.link == product.web, "there is an account, so no link makes another first one"
+    assert product.api("GET", "me").status_code == 200
+    assert httpx.get(f"{product.web}/account/", cookies=cookies, timeout=30).status_code == 200
+    secrets = {"the first link": urlsplit(product.lines[0]).path, "a password": PASSWORD, "a key": key.split("_")[2]}
+    secrets["the first link"] = next(line for line in product.lines if "/setup/" in line).rpartition("/")[2]
+    secrets["a session"] = cookies["sessionid"]
+    for name in ("agent.token", "ingest.token", "secret_key"):
+        secrets[name] = (product.home / "secrets" / name).read_text().strip()
+    found = [
+        (what, log.name)
+        for log in (product.home / "logs").rglob("*.log")
+        for what, secret in secrets.items()
+        if secret in log.read_text(errors="replace")
+    ]
+    assert found == []

@@ -15,15 +15,18 @@ import requests
 
 
 @contextmanager
-def stock_server(home: Path, *, seconds: float = 150.0) -> Iterator[str]:
-    """On SQLite below ``home``, handing out its artifacts; gives its address."""
+def stock_server(home: Path, *, seconds: float = 150.0, keeps_on_disk: bool = False) -> Iterator[str]:
+    """On SQLite below ``home``; gives its address. It hands out its artifacts, or tells clients a path of its disk."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address, log = f"http://127.0.0.1:{port}", home / "log"
     command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--serve-artifacts"]
-    command += ["--artifacts-destination", str(home / "artifacts")]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{home}/mlflow.db"]
+    if keeps_on_disk:
+        command += ["--no-serve-artifacts", "--default-artifact-root", str(home / "root")]
+    else:
+        command += ["--serve-artifacts", "--artifacts-destination", str(home / "artifacts")]
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=out, start_new_session=True)

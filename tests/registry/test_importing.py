@@ -21,9 +21,10 @@ from apps.kernel.errors import Conflict, InvalidInput, NotFound
 from apps.registry.domain.importing import ImportState, remote_model
 from apps.registry.domain.words import ModelKind, Trust
 from apps.registry.models import Alias, ImportJob, Model, ModelTag, ModelVersion, VersionTag
+from apps.registry.selectors.imports import import_get, import_show
 from apps.registry.services import importing
 from apps.registry.services.catalogue import model_register
-from apps.registry.services.importing import import_again, import_create, import_show, import_stop
+from apps.registry.services.importing import import_again, import_create, import_stop
 from tests.cast import make_actor, make_user
 from tests.registry.files import work
 from tests.registry.stock import stock_server
@@ -252,11 +253,39 @@ def test_a_server_that_is_away_is_asked_again_later_and_a_wrong_one_not(ada: Act
     job.refresh_from_db()
     assert job.state == ImportState.FAILED
 
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = ("127.0.0.2:80",)
     private = import_create(actor=ada, url="http://127.0.0.2:80")
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = ()
     work()
     private.refresh_from_db()
     assert private.state == ImportState.FAILED
     assert "PILOTHOUSE_OUTBOUND_ALLOW" in private.error
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "line"),
+    [
+        ("http://127.0.0.2", (), "PILOTHOUSE_OUTBOUND_ALLOW=127.0.0.2:80"),
+        ("http://LocalHost:5000/mlflow/", (), "PILOTHOUSE_OUTBOUND_ALLOW=localhost:5000"),
+        ("https://[::1]", ("a.example",), "PILOTHOUSE_OUTBOUND_ALLOW=…,[::1]:443"),
+        ("https://mlflow.example.com:5000", (), "PILOTHOUSE_OUTBOUND_ALLOW=mlflow.example.com:5000"),
+    ],
+)
+def test_a_server_that_is_not_called_is_refused_before_anything_is_made_with_the_line_that_lets_it_be_called(
+    ada: Actor, settings: Any, url: str, allowed: tuple[str, ...], line: str
+) -> None:
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = allowed
+    with pytest.raises(InvalidInput) as refused:
+        import_create(actor=ada, url=url)
+    assert f"{line} " in refused.value.detail
+    assert [field.pointer for field in refused.value.fields] == ["/url"]
+    assert not ImportJob.objects.exists()
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = (line.partition("=")[2].removeprefix("…,"),)
+    job = import_create(actor=ada, url=url)
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = ()
+    ImportJob.objects.update(state=ImportState.DONE)
+    with pytest.raises(InvalidInput, match="start Pilothouse again"):
+        import_again(actor=ada, job_id=job.pk)
 
 
 def test_a_stopped_import_stays_stopped(stock: str, ada: Actor) -> None:
@@ -267,8 +296,9 @@ def test_a_stopped_import_stays_stopped(stock: str, ada: Actor) -> None:
     assert not Model.objects.exists()
     with pytest.raises(Conflict, match="imported from already"):
         import_create(actor=ada, url=stock)
-    with pytest.raises(InvalidInput, match="the server's address"):
-        import_create(actor=ada, url="file:///etc")
+    for url in ("file:///etc", "http://[", "http://mlflow.example.com:99999"):
+        with pytest.raises(InvalidInput, match="address"):
+            import_create(actor=ada, url=url)
 
 
 def test_an_import_belongs_to_the_team_that_it_was_made_for(stock: str, ada: Actor) -> None:
@@ -281,9 +311,9 @@ def test_an_import_belongs_to_the_team_that_it_was_made_for(stock: str, ada: Act
     assert set(Model.objects.values_list("team__slug", flat=True)) == {"fraud"}
     ours = actor_of(make_user("frank", frozenset({Role.ADMIN}), team=fraud))
     theirs = actor_of(make_user("tilda", frozenset({Role.ADMIN}), team=team_default()))
-    assert importing.import_get(job.pk, actor=ours).pk == job.pk
+    assert import_get(job.pk, actor=ours).pk == job.pk
     with pytest.raises(NotFound):
-        importing.import_get(job.pk, actor=theirs)
+        import_get(job.pk, actor=theirs)
     for act in (import_again, import_stop):
         with pytest.raises(NotFound):
             act(actor=theirs, job_id=job.pk)

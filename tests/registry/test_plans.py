@@ -44,6 +44,7 @@ def many(db: None) -> None:
             [VERSIONS, pattern.pk],
         )
         cursor.execute("DELETE FROM registry_modelversion WHERE id = %s", [pattern.pk])
+        cursor.execute("ANALYZE registry_modelversion, registry_model")  # the triggers join with them; owners only
         cursor.execute(
             "INSERT INTO registry_alias (model_id, name, version_id, moved_at) "
             "SELECT model_id, 'champion', id, now() FROM registry_modelversion WHERE number = 5"

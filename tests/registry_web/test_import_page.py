@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from apps.registry.models import ImportJob
@@ -24,6 +26,48 @@ def test_an_admin_begins_an_import_and_lands_on_its_page(shelf: Shelf) -> None:
     assert (job.url, job.sync_seconds, job.with_artifacts, job.team_key) == (
         "https://models.example.org", 3600, True, "risk"
     )  # fmt: skip
+
+
+def test_the_files_come_along_unless_somebody_says_otherwise(shelf: Shelf) -> None:
+    adam = shelf.enter("adam")
+    assert re.search(r'name="with_artifacts" value="1" checked', adam.get(HERE).content.decode())
+    refused = adam.post(HERE, {**ASKED, "url": "nowhere"}).content.decode()
+    assert 'name="with_artifacts" value="1">' in refused, "what was unticked stays so"
+
+
+def test_an_address_that_is_not_called_is_refused_at_its_field_with_the_line_to_copy(shelf: Shelf) -> None:
+    answer = shelf.enter("adam").post(HERE, {**ASKED, "url": "http://127.0.0.1:5000"})
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    assert 'id="fault-url"' in html
+    assert "<pre>PILOTHOUSE_OUTBOUND_ALLOW=127.0.0.1:5000</pre>" in html
+    assert "start Pilothouse again" in html
+    assert not ImportJob.objects.exists()
+
+
+def test_nothing_green_stands_above_what_may_be_red(shelf: Shelf) -> None:
+    adam = shelf.enter("adam")
+    place = adam.post(HERE, ASKED).headers["Location"]
+    ImportJob.objects.update(state="failed", run=1, error="It answered 500.")
+    html = adam.get(place).content.decode()
+    assert "It answered 500." in html
+    assert 'class="messages"' not in html
+
+
+def test_a_page_says_it_is_live_only_while_something_comes(shelf: Shelf, job: ImportJob) -> None:
+    vera = shelf.enter("vera")
+    for state, is_live in (("waiting", True), ("running", True), ("done", False), ("failed", False)):
+        ImportJob.objects.update(state=state, run=1)
+        html = vera.get(f"{HERE}{job.pk}/").content.decode()
+        assert ("data-fragment" in html) is is_live
+        assert "data-live-indicator" not in html
+
+
+def test_a_run_that_nobody_takes_up_says_so(shelf: Shelf, job: ImportJob) -> None:
+    vera = shelf.enter("vera")
+    assert "run 1 starts within a few seconds" in vera.get(f"{HERE}{job.pk}/").content.decode()
+    ImportJob.objects.update(due_at="2020-01-01T12:34:00Z")
+    assert "no worker has taken it up since 12:34 UTC" in vera.get(f"{HERE}{job.pk}/").content.decode()
 
 
 def test_the_credential_is_on_no_page(shelf: Shelf, job: ImportJob) -> None:

@@ -27,14 +27,8 @@ from apps.registry.api.shapes import VersionSchema, version_show
 from apps.registry.domain.importing import ImportState
 from apps.registry.models import FormatRule
 from apps.registry.selectors import version_by
-from apps.registry.services.importing import (
-    import_again,
-    import_create,
-    import_get,
-    import_list,
-    import_show,
-    import_stop,
-)
+from apps.registry.selectors.imports import import_get, import_list, import_show
+from apps.registry.services.importing import import_again, import_create, import_stop
 from apps.registry.services.verify_ingest import version_ingest_ask
 from apps.registry.services.verify_policy import SCOPES, format_rule_set, format_rules
 
@@ -75,13 +69,31 @@ class ImportBody(StrictSerializer):
     team = StrictChar(max_length=80, allow_blank=True, default="", help_text="Who owns what is imported: slug or id.")
     username = StrictChar(max_length=200, allow_blank=True, default="")
     credential = StrictChar(max_length=4000, allow_blank=True, default="", help_text="Never shown again.")
-    with_artifacts = StrictBoolean(default=False)
+    with_artifacts = StrictBoolean(default=True, help_text="Bring the files along; without, entries of the catalogue.")
     sync_seconds = StrictInteger(min_value=0, max_value=30 * 86_400, default=0, help_text="0: once.")
+
+
+class ImportRunBody(StrictSerializer):
+    with_artifacts = StrictBoolean(required=False, help_text="Whether files come along from now on; as before without.")
 
 
 class SkippedSchema(serializers.Serializer[Any]):
     model = serializers.CharField(allow_blank=True)
     reason = serializers.CharField()
+
+
+class LeftSchema(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    version = serializers.CharField()
+    reason = serializers.CharField()
+
+
+class FilesSchema(serializers.Serializer[Any]):
+    here = serializers.IntegerField(help_text="Versions whose files were read and are kept here.")
+    waiting = serializers.IntegerField(help_text="Versions whose files are being brought.")
+    missing = serializers.IntegerField(help_text="Versions that stayed without their files.")
+    left = LeftSchema(many=True, help_text="The first 200 of them, and why.")
+    way_out = serializers.CharField(allow_blank=True)
 
 
 class ImportSchema(serializers.Serializer[Any]):
@@ -95,6 +107,7 @@ class ImportSchema(serializers.Serializer[Any]):
     run = serializers.IntegerField()
     counts = serializers.DictField(child=serializers.IntegerField())
     skipped = SkippedSchema(many=True)
+    files = FilesSchema()
     error = serializers.CharField(allow_blank=True)
     has_credential = serializers.BooleanField()
 
@@ -193,11 +206,13 @@ class ImportRunView(ApiView):
         "Run a finished import once more",
         tag=IMPORTS,
         path={"import_id": "Its id."},
+        body=ImportRunBody,
         errors=(409,),
         answers={202: ImportSchema},
     )
     def post(self, request: Request, import_id: str) -> Response:
-        return Response(import_show(import_again(actor=actor_of(request), job_id=import_id)), status=202)
+        asked = body_of(request, ImportRunBody)
+        return Response(import_show(import_again(actor=actor_of(request), job_id=import_id, **asked)), status=202)
 
 
 class ImportStopView(ApiView):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 from apps.kernel.errors import InvalidInput
 from apps.registry.domain.names import IS_PROMPT_TAG, MAX_DESCRIPTION, MAX_SOURCE, MAX_TAG_KEY, MAX_TAG_VALUE
@@ -78,6 +80,43 @@ def remote_model(shown: Mapping[str, Any], versions: list[Mapping[str, Any]]) ->
         aliases={alias: number for alias, number in aliases.items() if number in numbers},
         versions=found,
     )
+
+
+def reason_left(server: str, uri: str) -> str:
+    """Why a version stays without its files, when its server names ``uri`` and does not hand them out."""
+    if not uri:
+        return f"{server} does not say where the files lie."
+    if _local_path(uri):
+        return f"{server} keeps the files at {uri[:500]}, a path on its own disk, and does not hand them out."
+    return f"{server} says that the files lie at {uri[:500]}, does not hand them out, and nobody here reads that place."
+
+
+def sources_line(places: Iterable[str]) -> str:
+    """The setting that lets workers read all of ``places``, as narrow as one entry per disk or bucket can be.
+
+    "" when none of them is a place that can be named.
+    """
+    folders: dict[str, list[str]] = {}
+    for place in places:
+        path, parts = _local_path(place), urlsplit(place)
+        if path:
+            folders.setdefault("file://", []).append(path)
+        elif parts.scheme and parts.netloc and parts.scheme not in {"http", "https"}:
+            folders.setdefault(f"{parts.scheme}://{parts.netloc}", []).append(parts.path or "/")
+    named = [
+        f"{root}{quote(shared) if root == 'file://' else shared}".rstrip("/")
+        for root, paths in sorted(folders.items())
+        if (shared := posixpath.commonpath(paths)) != "/" or root != "file://"
+    ]
+    return f"PILOTHOUSE_ARTIFACT_SOURCES={','.join(named)}" if named else ""
+
+
+def _local_path(uri: str) -> str:
+    """The path of a ``file:`` address or an absolute path, else ""."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return posixpath.normpath(unquote(parts.path)) if parts.path else ""
+    return posixpath.normpath(uri) if uri.startswith("/") else ""
 
 
 def _version(shown: Mapping[str, Any]) -> RemoteVersion:

@@ -4,36 +4,69 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from apps.kernel.errors import Unavailable
-from apps.kernel.outbound import outbound_request
-from apps.registry.domain.archives import path_problem
+from django.conf import settings
+
+from apps.kernel.errors import InvalidInput, Unavailable
+from apps.kernel.outbound import PORTS, Refused, Unreachable, addresses_checked, is_allow_listed, outbound_request
 from apps.registry.domain.names import IS_PROMPT_TAG
 
 PAGE = 50
 VERSIONS_PAGE = 200
 MAX_VERSIONS = 100_000
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-MAX_FILE_BYTES = 256 * 1024 * 1024
-MAX_FILES = 10_000
 TIMEOUT_SECONDS = 30.0
-FILE_SECONDS = 300.0
-_API = "/api/2.0/mlflow"
-_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+API = "/api/2.0/mlflow"
 
 
 class RemoteFault(Unavailable):
     """The other server did not do what it was asked."""
 
 
+def check_callable(url: str) -> None:
+    """Raises InvalidInput at /url for a server that no call out may go to. A name that nobody resolves just now is
+    not refused: the run says so, and asks again."""
+    host, port = _place(url)
+    if host and port not in PORTS and not is_allow_listed(host, port):
+        said = f"The port {port} is not one that is called from here"
+    else:
+        try:
+            addresses_checked(host, port)
+        except Unreachable:
+            return
+        except Refused:
+            said = f"{host} is inside your network (private, loopback or link-local) and not called from here"
+        else:
+            return
+    line = allow_line(url)
+    detail = f"{said} until an operator allows it: start Pilothouse again with {line} (docs/operations.md)."
+    raise InvalidInput.at("/url", "outbound_refused", detail)
+
+
+def allow_line(url: str) -> str:
+    """The setting that lets this server be called; what is set already stays before the comma."""
+    host, port = _place(url)
+    before = "…," if settings.PILOTHOUSE_OUTBOUND_ALLOW else ""
+    return f"PILOTHOUSE_OUTBOUND_ALLOW={before}{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Raises InvalidInput for a port that is none."""
+    parts = urlsplit(url)
+    try:
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise InvalidInput.at("/url", "bad_url", f"Not an address: {error}.") from error
+
+
 class MlflowRegistry:
     """``url`` is the server's, with its path prefix; a credential without a user name is sent as a bearer token."""
 
     def __init__(self, url: str, *, username: str = "", credential: str = "") -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._headers = {"accept": "application/json"}
         if username:
             pair = base64.b64encode(f"{username}:{credential}".encode()).decode("ascii")
@@ -47,7 +80,7 @@ class MlflowRegistry:
         if prompts:
             asked["filter"] = f"tag.`{IS_PROMPT_TAG}` = 'true'"
         answer = self._get("registered-models/search", asked)
-        return _objects(answer, "registered_models"), str(answer.get("next_page_token") or "")
+        return objects(answer, "registered_models"), str(answer.get("next_page_token") or "")
 
     def model(self, name: str) -> dict[str, Any]:
         """One model with its aliases, which searches leave out."""
@@ -69,7 +102,7 @@ class MlflowRegistry:
         while True:
             asked = {"filter": wanted, "max_results": str(VERSIONS_PAGE), "page_token": token}
             answer = self._get("model-versions/search", asked)
-            found += _objects(answer, "model_versions")
+            found += objects(answer, "model_versions")
             token = str(answer.get("next_page_token") or "")
             if not token or len(found) > MAX_VERSIONS:
                 return found
@@ -79,60 +112,27 @@ class MlflowRegistry:
         asked = {"name": name, "version": str(number)}
         return str(self._get("model-versions/get-download-uri", asked).get("artifact_uri") or "")
 
-    def proxied(self, uri: str) -> str | None:
-        """The path of files that this server hands out itself (``mlflow-artifacts:``, its own address), or None."""
-        parts = urlsplit(uri)
-        own = urlsplit(self._url)
-        if parts.scheme == "mlflow-artifacts" and parts.netloc in {"", own.netloc}:
-            path = parts.path.strip("/")
-        elif parts.scheme in {"http", "https"} and parts.netloc == own.netloc and _ARTIFACTS in parts.path:
-            path = parts.path.partition(_ARTIFACTS)[2].strip("/")
-        else:
-            return None
-        return path if path and not path_problem(path) else None
-
-    def files(self, root: str) -> Iterator[str]:
-        """The paths of all files below a folder, relative to it."""
-        waiting, count = [""], 0
-        while waiting:
-            folder = waiting.pop()
-            place = f"{root}/{folder}" if folder else root
-            listed = _objects(self._json(f"{_ARTIFACTS}?{urlencode({'path': place})}"), "files")
-            for one in listed:
-                name = str(one.get("path") or "").rpartition("/")[2]
-                path = f"{folder}/{name}" if folder else name
-                count += 1
-                if path_problem(path) or count > MAX_FILES:
-                    raise RemoteFault("remote_files", f"The files at {root} cannot be taken: {path[:100]!r}.")
-                if one.get("is_dir"):
-                    waiting.append(path)
-                else:
-                    yield path
-
-    def file(self, root: str, path: str) -> bytes:
-        """One file's bytes, at most MAX_FILE_BYTES."""
-        place = f"{_ARTIFACTS}/{quote(f'{root}/{path}')}"
-        return self._bytes(place, MAX_FILE_BYTES, FILE_SECONDS)
-
     def _get(self, call: str, asked: Mapping[str, str]) -> dict[str, Any]:
         query = urlencode({key: value for key, value in asked.items() if value})
-        return self._json(f"{_API}/{call}?{query}")
+        return self.ask(f"{API}/{call}?{query}")
 
-    def _json(self, path: str) -> dict[str, Any]:
-        raw = self._bytes(path, MAX_ANSWER_BYTES, TIMEOUT_SECONDS)
+    def ask(self, path: str) -> dict[str, Any]:
+        """The JSON object at ``path`` of the server. Raises RemoteFault, Refused and Unreachable."""
+        raw = self.fetch(path, MAX_ANSWER_BYTES, TIMEOUT_SECONDS)
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise RemoteFault(
-                "remote_answer", f"{self._url} does not answer in JSON; is it an MLflow server?"
+                "remote_answer", f"{self.url} does not answer in JSON; is it an MLflow server?"
             ) from error
         if not isinstance(found, dict):
-            raise RemoteFault("remote_answer", f"{self._url} does not answer as an MLflow server does.")
+            raise RemoteFault("remote_answer", f"{self.url} does not answer as an MLflow server does.")
         return found
 
-    def _bytes(self, path: str, limit: int, seconds: float) -> bytes:
+    def fetch(self, path: str, limit: int, seconds: float) -> bytes:
+        """What lies at ``path`` of the server, at most ``limit`` bytes within ``seconds``. Raises as ``ask``."""
         reply = outbound_request(
-            "GET", f"{self._url}{path}", headers=self._headers, max_bytes=limit, timeout_seconds=seconds
+            "GET", f"{self.url}{path}", headers=self._headers, max_bytes=limit, timeout_seconds=seconds
         )
         if reply.is_ok:
             return reply.body
@@ -140,12 +140,13 @@ class MlflowRegistry:
         way_out = " Check the user name and the credential." if reply.status in {401, 403} else ""
         raise RemoteFault(
             "remote_status",
-            f"{self._url} answered {reply.status} to {path.partition('?')[0]}: {told}{way_out}",
+            f"{self.url} answered {reply.status} to {path.partition('?')[0]}: {told}{way_out}",
             is_retryable=reply.is_retryable,
         )
 
 
-def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The list of objects ``name`` of an answer. Raises RemoteFault."""
     found = answer.get(name) or []
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise RemoteFault("remote_answer", f"The server's {name} are no list of objects.")

@@ -57,14 +57,26 @@ class ImportJob(models.Model):
 
 
 class ImportedModel(models.Model):
-    """A model that a job made and keeps in step; models made here are never touched by an import."""
+    """A model that a job made and keeps in step; models made here are never touched by an import.
+
+    ``files_due_at`` is null unless its versions' files are being brought, then when that is looked at again at the
+    latest. ``files_left`` is ``{"number": "where its server says that the files lie"}`` of what was tried in vain.
+    """
 
     job = models.ForeignKey(ImportJob, on_delete=models.PROTECT, related_name="models")
     model = models.OneToOneField(Model, on_delete=models.PROTECT, related_name="imported")
     remote_name = models.CharField(max_length=256)
+    files_due_at = models.DateTimeField(null=True, blank=True)
+    files_attempts = models.PositiveIntegerField(default=0)
+    files_left = models.JSONField(default=dict)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["job", "remote_name"], name="imported_model_once")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["files_due_at"], condition=models.Q(files_due_at__isnull=False), name="imported_files_due"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.remote_name

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
-from apps.accounts.selectors import team_get, team_list
+from apps.accounts.selectors import team_get
 from apps.accounts.services.access import access_require, team_for
 from apps.audit.services.record import event_record
 from apps.kernel.actor import SYSTEM, Actor
@@ -25,10 +25,11 @@ from apps.kernel.errors import Conflict, DomainError, InvalidInput, NotFound
 from apps.kernel.services.outbox import enqueue_task
 from apps.kernel.vault import Place, open_sealed, seal, sealed_field
 from apps.registry.domain.importing import ImportState, remote_model
-from apps.registry.drivers.mlflow_registry import MlflowRegistry
+from apps.registry.drivers.mlflow_registry import MlflowRegistry, check_callable
 from apps.registry.models import ImportJob
-from apps.registry.selectors import readable_teams
-from apps.registry.services.importing_write import ModelSkipped, Written, model_import
+from apps.registry.selectors.imports import counts_shown, import_get
+from apps.registry.services.importing_artifacts import files_stop, files_want, files_want_again
+from apps.registry.services.importing_write import ModelSkipped, model_import
 from apps.registry.services.locks import held_alone
 
 log = structlog.get_logger(__name__)
@@ -56,14 +57,13 @@ def import_create(
     sync_seconds: int = 0,
 ) -> ImportJob:
     """Set up an import whose models ``team`` (id or slug) will own, and start it; without a team, the one that the
-    actor imports for. Raises InvalidInput, Forbidden and Conflict ``import_exists``."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-        detail = "Give the server's address, for example https://mlflow.example.com; the credential goes beside it."
-        raise InvalidInput.at("/url", "bad_url", detail)
+    actor imports for. Raises InvalidInput (also for a server that is not called from here), Forbidden and Conflict
+    ``import_exists``."""
+    _check_url(url)
     if sync_seconds and sync_seconds < MIN_SYNC_SECONDS:
         raise InvalidInput.at("/sync_seconds", "too_often", f"At least {MIN_SYNC_SECONDS} seconds, or 0 for once.")
     owner = _owner(actor, team)
+    check_callable(url)
     moment = now()
     with transaction.atomic():
         job = ImportJob(
@@ -92,64 +92,40 @@ def import_create(
     return job
 
 
-def import_again(*, actor: Actor, job_id: str, sync_seconds: int | None = None) -> ImportJob:
-    """Run a finished, failed or stopped import once more. Raises NotFound, Forbidden, Conflict ``import_running``."""
+def import_again(
+    *, actor: Actor, job_id: str, sync_seconds: int | None = None, with_artifacts: bool | None = None
+) -> ImportJob:
+    """Run a finished, failed or stopped import once more; what is None stays as it is. Files that are missing are
+    tried again. Raises NotFound, Forbidden, InvalidInput (not called from here), Conflict ``import_running``."""
+    check_callable(import_get(job_id, actor=actor).url)
     with transaction.atomic():
         job = _allowed(actor, job_id)
         if job.state == ImportState.RUNNING:
-            raise Conflict("import_running", "It is running.", extra={"counts": _shown(job.counts)})
+            raise Conflict("import_running", "It is running.", extra={"counts": counts_shown(job)})
         job.state, job.due_at, job.attempts, job.error = ImportState.WAITING, now(), 0, ""
         if sync_seconds is not None:
             job.sync_seconds = sync_seconds
+        if with_artifacts is not None:
+            job.with_artifacts = with_artifacts
         job.save()
+        if job.with_artifacts:
+            files_want_again(job)
         enqueue_task("registry.import_run", job_id=job.pk)
-        _record(actor, "import.created", job, {"again": True, "sync_seconds": job.sync_seconds})
+        told = {"again": True, "sync_seconds": job.sync_seconds, "with_artifacts": job.with_artifacts}
+        _record(actor, "import.created", job, told)
     return job
 
 
 def import_stop(*, actor: Actor, job_id: str) -> ImportJob:
-    """End a run after the model it is at, and its repetitions. Raises NotFound and Forbidden."""
+    """End a run after the model it is at, its repetitions and its files. Raises NotFound and Forbidden."""
     with transaction.atomic():
         job = _allowed(actor, job_id)
         if job.state != ImportState.STOPPED:
             job.state, job.sync_seconds = ImportState.STOPPED, 0
             job.save(update_fields=["state", "sync_seconds"])
-            _record(actor, "import.stopped", job, {"counts": _shown(job.counts)})
+            files_stop(job)
+            _record(actor, "import.stopped", job, {"counts": counts_shown(job)})
     return job
-
-
-def import_list(actor: Actor) -> QuerySet[ImportJob]:
-    """The imports for teams that the actor may read, unordered."""
-    teams = readable_teams(actor)
-    if teams is None:
-        return ImportJob.objects.all()
-    return ImportJob.objects.filter(team_key__in=team_list().filter(pk__in=teams).values("slug"))
-
-
-def import_get(job_id: str, *, actor: Actor) -> ImportJob:
-    """Raises NotFound."""
-    job = import_list(actor).filter(pk=job_id).first()
-    if job is None:
-        raise NotFound("import_unknown", f"There is no import {job_id}.")
-    return job
-
-
-def import_show(job: ImportJob) -> dict[str, Any]:
-    """What a page or the API says of a job; never its credential."""
-    return {
-        "id": job.pk,
-        "object": "import",
-        "url": job.url,
-        "team": job.team_key,
-        "state": job.state,
-        "with_artifacts": job.with_artifacts,
-        "sync_seconds": job.sync_seconds,
-        "run": job.run,
-        "counts": _shown(job.counts),
-        "skipped": job.skipped,
-        "error": job.error,
-        "has_credential": bool(job.credential),
-    }
 
 
 def import_due() -> int:
@@ -226,15 +202,10 @@ def _one(job: ImportJob, remote: MlflowRegistry, name: str, counts: dict[str, in
     counts["models"] += 1
     counts["versions"] += len(found.versions)
     counts["written"] += done.total
-    _after(job, name, done)
-
-
-def _after(job: ImportJob, name: str, done: Written) -> None:
     for note in done.notes:
         _skip(job, name, note)
-    if job.with_artifacts and done.versions:
-        with transaction.atomic():
-            enqueue_task("registry.import_artifacts", job_id=job.pk, remote_name=name)
+    if job.with_artifacts:
+        files_want(job, name)
 
 
 def _skip(job: ImportJob, name: str, reason: str) -> None:
@@ -295,8 +266,15 @@ def _place(job: ImportJob) -> Place:
     return Place("registry_importjob", str(job.pk), "credential")
 
 
-def _shown(counts: dict[str, Any]) -> dict[str, int]:
-    return {name: int(counts.get(name, 0)) for name in _ZERO}
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.username
+    except ValueError:  # brackets that do not close
+        is_good = False
+    if not is_good:
+        detail = "Give the server's address, for example https://mlflow.example.com; the credential goes beside it."
+        raise InvalidInput.at("/url", "bad_url", detail)
 
 
 def _owner(actor: Actor, team: str) -> str:

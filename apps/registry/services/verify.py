@@ -158,7 +158,8 @@ def allowed_source(source: str) -> bool:
     parts = urlsplit(unquote(text))
     if ".." in parts.path.split("/") or "%" in unquote(text) or "\0" in text or "::" in text:
         return False
-    return any(text == one.rstrip("/") or text.startswith(f"{one.rstrip('/')}/") for one in prefixes)
+    allowed = [Path(one).as_uri() if one.startswith("/") else one.rstrip("/") for one in prefixes]
+    return any(text == one or text.startswith(f"{one}/") for one in allowed)
 
 
 def _settle(version: ModelVersion, *, is_last: bool) -> None:

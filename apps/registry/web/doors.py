@@ -24,7 +24,8 @@ def require(request: HttpRequest, action: str, model: Model) -> None:
 
 
 def attempt(request: HttpRequest, do: Callable[[], object], *, done: str, then: str, refused: Refused) -> HttpResponse:
-    """Do it and go to ``then`` with the sentence ``done``; what is refused goes back to the form it came from.
+    """Do it and go to ``then`` with the sentence ``done`` ("" where that page says it itself); what is
+    refused goes back to the form it came from.
 
     A move of a protected alias becomes a request: then its page is where to go. Forbidden and NotFound are raised.
     """
@@ -37,7 +38,8 @@ def attempt(request: HttpRequest, do: Callable[[], object], *, done: str, then: 
         return redirect("registry:promotion", asked.extra["request"])
     except (InvalidInput, PolicyRefused, Conflict) as fault:
         return refused(faults_of(fault), 409 if isinstance(fault, Conflict) else 422)
-    messages.success(request, done)
+    if done:
+        messages.success(request, done)
     return redirect(then)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -12,18 +13,21 @@ from django.urls import reverse
 from apps.accounts.selectors import team_get
 from apps.accounts.services.access import access_allows
 from apps.accounts.web_access import actor_of_request, declares, why_not
+from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput
 from apps.registry.domain.importing import ImportState
+from apps.registry.drivers.mlflow_registry import allow_line
 from apps.registry.models import ImportedModel, ImportJob
+from apps.registry.selectors.imports import Files, import_files, import_show
 from apps.registry.selectors.pages import import_seen, imports_seen, teams_seen
-from apps.registry.services.importing import import_again, import_create, import_show, import_stop
+from apps.registry.services.importing import import_again, import_create, import_stop
 from apps.registry.web.doors import Faults, attempt
 
 WRITE = "registry.import"
 RHYTHMS = (("0", "Once"), ("300", "Every 5 minutes"), ("3600", "Every hour"), ("86400", "Every day"))
 FIELDS = ("url", "username", "credential", "team", "rhythm", "with_artifacts")
 STATES = {
-    ImportState.WAITING: ("progressing", "waits for a worker"),
+    ImportState.WAITING: ("progressing", "about to begin"),
     ImportState.RUNNING: ("progressing", "running"),
     ImportState.DONE: ("ok", "done"),
     ImportState.FAILED: ("bad", "failed"),
@@ -31,6 +35,7 @@ STATES = {
 }
 LIVE = frozenset({ImportState.WAITING, ImportState.RUNNING})
 MODELS_SHOWN = 50
+LATE = timedelta(minutes=1)
 
 
 @declares({"GET": "model.read", "POST": WRITE})
@@ -54,9 +59,8 @@ def imports(request: HttpRequest) -> HttpResponse:
             )
         )
 
-    answer = attempt(
-        request, make, done="The import has begun.", then="registry:imports", refused=lambda f, s: _list(request, f, s)
-    )
+    # No sentence of success: its page says how far it is, and that may be a failure by the time it is seen.
+    answer = attempt(request, make, done="", then="registry:imports", refused=lambda f, s: _list(request, f, s))
     if made:
         answer["Location"] = reverse("registry:import", args=[made[0].pk])
     return answer
@@ -72,21 +76,27 @@ def import_job(request: HttpRequest, job_id: str) -> HttpResponse:
 def progress(request: HttpRequest, job_id: str) -> HttpResponse:
     """Fragment; once the run is over the whole page is fetched again."""
     found = import_seen(actor_of_request(request), job_id)
-    answer = render(request, "registry/_progress.html", _shown(found))
-    if found.state not in LIVE and request.headers.get("HX-Request") == "true":
+    shown = _shown(found)
+    answer = render(request, "registry/_progress.html", shown)
+    if not shown["is_live"] and request.headers.get("HX-Request") == "true":
         answer["HX-Refresh"] = "true"
     return answer
 
 
 @declares({"POST": WRITE})
 def again(request: HttpRequest, job_id: str) -> HttpResponse:
-    """Runs it once more, with the rhythm that was chosen."""
+    """Runs it once more, with the rhythm that was chosen, and with the files or without."""
 
     def run(found: ImportJob) -> object:
         seconds = _rhythm(request.POST.get("rhythm", "0"))
-        return import_again(actor=actor_of_request(request), job_id=found.pk, sync_seconds=seconds)
+        return import_again(
+            actor=actor_of_request(request),
+            job_id=found.pk,
+            sync_seconds=seconds,
+            with_artifacts=bool(request.POST.get("with_artifacts")),
+        )
 
-    return _change(request, job_id, run, "It runs again.")
+    return _change(request, job_id, run, "")
 
 
 @declares({"POST": WRITE})
@@ -114,12 +124,15 @@ def _rhythm(text: str) -> int:
 def _list(request: HttpRequest, faults: Faults | None = None, status: int = 200) -> HttpResponse:
     actor = actor_of_request(request)
     names = {"sync_seconds": "rhythm"}
+    is_refused = "PILOTHOUSE_OUTBOUND_ALLOW" in (faults or {}).get("url", "")
     context = {
         "jobs": [_shown(job) for job in imports_seen(actor)],
         "teams": teams_seen(actor, WRITE),
         "rhythms": RHYTHMS,
         "faults": {names.get(name, name): said for name, said in (faults or {}).items()},
+        "outbound_line": allow_line(request.POST["url"].strip()) if is_refused else "",
         "typed": request.POST,
+        "wants_files": request.method != "POST" or bool(request.POST.get("with_artifacts")),
         "why_not": why_not(request, WRITE),
     }
     return render(request, "registry/imports.html", context, status=status)
@@ -141,10 +154,23 @@ def _job(request: HttpRequest, found: ImportJob, faults: Faults | None = None, s
 
 
 def _shown(job: ImportJob) -> dict[str, Any]:
+    files = import_files(job)
     return {
         "job": job,
-        "told": import_show(job),
-        "level": STATES[ImportState(job.state)],
-        "is_live": job.state in LIVE,
+        "told": import_show(job, files),
+        "files": files,
+        "level": _level(job, files),
+        "is_live": job.state in LIVE or bool(files.waiting),
+        "is_late": job.state == ImportState.WAITING and now() - job.due_at > LATE,
+        "next_run": job.run + 1,
         "rhythm": dict(RHYTHMS).get(str(job.sync_seconds), f"Every {job.sync_seconds} s"),
     }
+
+
+def _level(job: ImportJob, files: Files) -> tuple[str, str]:
+    """(level, word) of the whole: what was copied and what became of the files."""
+    if job.state == ImportState.DONE and files.waiting:
+        return "progressing", "bringing the files"
+    if job.state == ImportState.DONE and files.missing and job.with_artifacts:
+        return "attention", "done, but for some files"
+    return STATES[ImportState(job.state)]

@@ -233,6 +233,7 @@ def _bytes(actor: Actor, found: ModelVersion) -> dict[str, Any]:
     """Whether its bytes are missing, where they can be read from ("" for nowhere), and how else to bring them."""
     is_read = is_read_here(found.source_uri, actor.label, found.mlflow_model_id)
     return {
+        "is_loadable": is_loadable(found),
         "needs_bytes": found.status == VersionStatus.READY and found.trust != Trust.VERIFIED,
         "readable_source": found.source_uri if is_read else "",
         "bring": bring_lines(found),
