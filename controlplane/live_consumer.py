@@ -116,7 +116,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _end(self, code: int) -> None:
         """No frame after this one: first silence, then the goodbye."""
         await self._stop()
-        await self.close(code=code)
+        with contextlib.suppress(OSError):  # whom it is said to has gone
+            await self.close(code=code)
 
     async def _run(self, channels: frozenset[str]) -> None:
         async with hub().subscribe(channels) as frames:
@@ -129,7 +130,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _stop(self) -> None:
         if self._forward is not None:
             self._forward.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, OSError):  # cancelled here, or the client went first
                 await self._forward
             self._forward = None
 

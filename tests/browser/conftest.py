@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.browser.served import server, sessions_end, web
 from tests.browser.steps import FLAGS, chromium_path, first_account
 from tests.stack import Stack, running_stack
+
+__all__ = ["server", "sessions_end", "web"]
 
 
 @pytest.fixture(scope="module")

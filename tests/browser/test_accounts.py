@@ -37,10 +37,9 @@ from tests.audit.logs import sign
 from tests.browser.acting import age_session, asks, drain, key_made, person, post, signed_client
 from tests.browser.conftest import is_fault
 from tests.browser.steps import FLAGS, PASSWORD, chromium_path
-from tests.browser.test_monitoring import _sessions_end, web
 from tests.stack import ROOT
 
-__all__ = ["_sessions_end", "django_db_setup", "web"]
+__all__ = ["django_db_setup"]
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(600)]
 PLACES = (
     "/people/",

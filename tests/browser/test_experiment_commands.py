@@ -16,11 +16,11 @@ from apps.accounts.domain.roles import Role
 from apps.experiments.models import Experiment
 from apps.experiments.selectors import experiment_get, periods_of
 from tests.browser.axe import violations
-from tests.browser.test_experiment_pages import _picture, _sessions_end, django_db_setup, lab, page
+from tests.browser.test_experiment_pages import _picture, django_db_setup, lab, page
 from tests.cast import make_user
 from tests.experiments.lab import Lab
 
-__all__ = ["_sessions_end", "django_db_setup", "lab", "page"]
+__all__ = ["django_db_setup", "lab", "page"]
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(600)]
 WHY_MORE = "Half of the users are too few before the holidays."
 WHY_STOP = "The new version is withdrawn."

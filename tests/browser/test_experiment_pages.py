@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connection
 from django.test import Client
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
-from pytest_django.plugin import DjangoDbBlocker
 
 from apps.experiments.models import Experiment, Study
 from apps.experiments.services.decide import experiment_decide
@@ -47,19 +45,8 @@ def lab(transactional_db: None, tmp_path: Path) -> Iterator[Lab]:
         yield found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _sessions_end(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Threads of the web server leave their sessions open, and the test database could not be dropped."""
-    yield
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-
-
 @pytest.fixture
-def page(lab: Lab, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def page(lab: Lab, live_server: LiveServer, sessions_end: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """A signed-in page; what it left in the console fails the test. Live frames need the product's own server: the
     pages ask again by the clock here, as they do where a socket is cut."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from django.conf import settings
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from playwright.sync_api import Page, expect, sync_playwright
-from pytest_django.plugin import DjangoDbBlocker
 
 from apps.accounts.domain.roles import Role
 from apps.alerts.models import Incident
@@ -34,7 +30,6 @@ from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.rollouts.models import Rollout
 from apps.slo.models import Objective
 from apps.slo.services.evaluate import objectives_evaluate
-from apps.telemetry.ingest import buffer as buffering
 from apps.telemetry.models import Label, RollUp, RollUpMark
 from tests.api.world import World, make_world
 from tests.audit.flushable import django_db_setup
@@ -42,7 +37,6 @@ from tests.browser.conftest import is_fault
 from tests.browser.steps import FLAGS, chromium_path
 from tests.browser.test_experiment_pages import PICTURES, looked_at
 from tests.cast import make_user
-from tests.stack import free_ports
 from tests.telemetry.test_slots import wire
 from tests.web.conftest import report
 
@@ -52,43 +46,6 @@ ENDPOINT = "/endpoints/late-arrival/"
 PROBE = "are-you-there"
 PATIENCE_MS = 60_000
 """Nothing here is about how fast a page is; the machine may be busy with other things."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _sessions_end(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Threads of the web server leave their sessions open, and the test database could not be dropped."""
-    yield
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-
-
-@pytest.fixture(scope="module")
-def web() -> Iterator[str]:
-    """The address of the product's own ASGI application. One for the module: its one subscription belongs to a loop."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-    patch = pytest.MonkeyPatch()
-    patch.setattr(buffering.CellBuffer, "start", lambda self: None)  # it would read names between tests
-    patch.setattr(settings, "ALLOWED_HOSTS", ["127.0.0.1", "testserver"])
-    from controlplane.asgi import application
-
-    (port,) = free_ports(1)
-    config = uvicorn.Config(
-        ASGIStaticFilesHandler(application), host="127.0.0.1", port=port, lifespan="off", log_config=None
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(60)
-    patch.undo()
 
 
 @pytest.fixture
@@ -252,6 +209,19 @@ def test_what_has_the_focus_keeps_it_when_the_page_refreshes(seen: Page, world: 
     expect(link).to_be_focused()
     seen.keyboard.press("Enter")
     seen.wait_for_url(re.compile(f"/alerts/{first.pk}/"))
+
+
+def test_a_frame_is_answered_with_a_few_questions_and_not_with_a_circle_of_them(seen: Page, world: World) -> None:
+    """Forms carry a token that is another one each time, so a part with a form is never the same twice."""
+    alert = Incident.objects.get(key="slo:1")
+    seen.goto(f"/alerts/{alert.pk}/")
+    channel = str(seen.locator("[data-fragment][data-live]").first.get_attribute("data-live")).split()[0]
+    listened(seen, f"/alerts/{alert.pk}/", channel)
+    asked: list[str] = []
+    seen.on("request", lambda one: asked.append(one.url))
+    live_publish(channel, {"id": alert.pk, "revision": time.time_ns() // 1_000_000})
+    seen.wait_for_timeout(5_000)
+    assert 0 < len(asked) < 20, f"{len(asked)} requests after one frame: {set(asked)}"
 
 
 def test_an_alert_appears_and_goes_on_open_pages_without_a_reload(seen: Page, world: World) -> None:

@@ -27,13 +27,12 @@ from tests.audit.flushable import django_db_setup
 from tests.browser.conftest import is_fault
 from tests.browser.steps import FLAGS, chromium_path
 from tests.browser.test_experiment_pages import looked_at
-from tests.browser.test_monitoring import _sessions_end, web
 from tests.cast import make_user
 from tests.registry.files import work
 from tests.registry.test_import_files import home, stock
 from tests.registry.trees import INPUTS, make_artifact
 
-__all__ = ["_sessions_end", "django_db_setup", "home", "stock", "web"]
+__all__ = ["django_db_setup", "home", "stock"]
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(600)]
 
 WIDER = (*INPUTS, {"type": "double", "name": "wind", "required": False})

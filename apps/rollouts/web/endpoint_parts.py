@@ -27,8 +27,8 @@ from apps.rollouts.web.reads import latest_transitions
 from apps.rollouts.web.story import comparison
 from apps.targets.domain.ranges import RANGES
 from apps.targets.selectors import endpoint_list, observed_of, plan_of
+from apps.targets.services.seen import endpoint_of
 from apps.targets.services.story import endpoint_divergences
-from apps.targets.web.seen import endpoint_of
 from apps.telemetry.selectors import newest_arrival
 
 if TYPE_CHECKING:

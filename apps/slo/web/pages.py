@@ -23,7 +23,7 @@ from apps.slo.services.objectives import objective_delete
 from apps.slo.services.rules import rules_export
 from apps.slo.web.said import burn_row
 from apps.targets.services.scope import endpoint_require, why_not_at
-from apps.targets.web.seen import endpoint_of
+from apps.targets.services.seen import endpoint_of
 
 if TYPE_CHECKING:
     from apps.targets.models import Endpoint

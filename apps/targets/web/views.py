@@ -24,9 +24,9 @@ from apps.targets.domain.tones import tone_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import observed_of, plan_of
 from apps.targets.services.freshness import targets_answered_at
+from apps.targets.services.seen import endpoint_of
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
-from apps.targets.web.seen import endpoint_of
 
 STEP_SECONDS = 10
 

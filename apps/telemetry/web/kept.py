@@ -13,7 +13,7 @@ from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.errors import InvalidInput
 from apps.targets.selectors import endpoint_get
 from apps.targets.services.scope import why_not_at
-from apps.targets.web.seen import endpoint_of
+from apps.targets.services.seen import endpoint_of
 from apps.telemetry.domain.labels import MAX_BYTES, MAX_ROWS, SHOWN
 from apps.telemetry.selectors.samples import kept_counts
 from apps.telemetry.services.labels import LabelsResult, labels_upload

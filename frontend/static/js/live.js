@@ -5,6 +5,7 @@ const indicator = document.querySelector("[data-live-indicator]");
 const banner = document.querySelector("[data-live-banner]");
 const revisions = new Map();
 let socket = null;
+let subscribed = "";
 let attempts = 0;
 let newest = Date.now();
 
@@ -32,8 +33,13 @@ function state() {
   return attempts > 1 ? "polling" : "connecting";
 }
 
+// Only what is new: every subscription is answered with the newest frames, and a fragment that is never the same twice
+// (a form's token) would ask, swap and subscribe in a circle.
 function subscribe() {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ subscribe: channels() }));
+  const wanted = channels();
+  if (socket?.readyState !== WebSocket.OPEN || subscribed === wanted.join(" ")) return;
+  subscribed = wanted.join(" ");
+  socket.send(JSON.stringify({ subscribe: wanted }));
 }
 
 function connect() {
@@ -42,6 +48,7 @@ function connect() {
   socket.onopen = () => {
     if (attempts) fragments().forEach(refetch);
     attempts = 0;
+    subscribed = "";
     subscribe();
   };
   socket.onmessage = (event) => {
