@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 
 from apps.accounts.models import DEFAULT_TEAM, ApiToken, CiTrust, Membership, Team, User, UserKind
 from apps.kernel.actor import ANY
-from apps.kernel.errors import NotFound
+from apps.kernel.errors import InvalidInput, NotFound
 
 NAMED = 5
 
@@ -55,10 +55,10 @@ def service_list() -> QuerySet[User]:
 
 
 def service_get(service_id: str) -> User:
-    """A service account by id. Raises NotFound."""
+    """The service account that a call names in its field ``service``. Raises InvalidInput."""
     found = service_list().filter(pk=service_id).first() if service_id.isdigit() and len(service_id) < 19 else None
     if found is None:
-        raise NotFound("service_unknown", "There is no such service account.")
+        raise InvalidInput.at("/service", "service_unknown", "There is no service account with this id.")
     return found
 
 
