@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,9 +31,15 @@ def sessions_end(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> I
         )
 
 
+@dataclass(frozen=True)
+class Server:
+    address: str
+    loop: asyncio.AbstractEventLoop
+
+
 @pytest.fixture(scope="session")
-def server(sessions_end: None) -> Iterator[str]:
-    """Its address. One for all modules of a process: the application's one subscription belongs to one loop."""
+def server(sessions_end: None) -> Iterator[Server]:
+    """One for all modules of a process: the application's one subscription belongs to one loop."""
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
     from controlplane.asgi import application
 
@@ -39,22 +47,26 @@ def server(sessions_end: None) -> Iterator[str]:
     config = uvicorn.Config(
         ASGIStaticFilesHandler(application), host="127.0.0.1", port=port, lifespan="off", log_config=None
     )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, daemon=True)
+    running, loop = uvicorn.Server(config), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(running.serve(),), daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while not running.started:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
+    yield Server(f"http://127.0.0.1:{port}", loop)
     running.should_exit = True
     thread.join(60)
+    loop.close()
 
 
 @pytest.fixture(scope="module")
-def web(server: str) -> Iterator[str]:
-    """Its address, for tests that ask it something."""
+def web(server: Server) -> Iterator[str]:
+    """Its address, for tests that ask it something; its subscription to frames ends with the module."""
+    from controlplane.live_consumer import hub
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(buffering.CellBuffer, "start", lambda self: None)  # it would read names between tests
         patch.setattr(settings, "ALLOWED_HOSTS", ["127.0.0.1", "testserver"])
-        yield server
+        yield server.address
+    asyncio.run_coroutine_threadsafe(hub().close(), server.loop).result(60)
