@@ -44,6 +44,7 @@ ACTION_OF: Final = {
     "alerts": "alert.read",
     "slo": "objective.read",
     "traffic": "endpoint.read",
+    "experiment": "experiment.read",
 }
 # Where an object is (team id, environment or None), by kind; None says that there is no such object. A kind without an
 # entry is asked coarsely. Called with a database connection, in a thread.

@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from apps.alerts.models import Incident
 from apps.alerts.services.places import EndpointHealth
+from apps.experiments.models import Experiment
 from apps.registry.models import Model, ModelVersion
 from apps.reviews.models import Review
 from apps.rollouts.models import Rollout, SequenceMember
@@ -63,6 +64,12 @@ def alert_place(identity: str) -> Where | None:
     return (found[0] or "*", found[1] or None) if found else None
 
 
+def experiment_place(identity: str) -> Where | None:
+    """Where its endpoint is."""
+    rows = Experiment.objects.filter(pk=identity)
+    return rows.values_list("endpoint__team_id", "endpoint__target__environment").first()
+
+
 PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
     "endpoint": endpoint_place,
     "rollout": rollout_place,
@@ -74,6 +81,7 @@ PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
 }
 CHANNELS: Final = {
     **{kind: PLACES[kind] for kind in ("endpoint", "rollout", "sequence", "model", "review", "alert")},
+    "experiment": experiment_place,
     "slo": endpoint_place,
     "traffic": endpoint_place,
 }

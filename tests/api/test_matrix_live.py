@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,11 +14,12 @@ from apps.accounts.models import User
 from apps.accounts.services.access import actor_of
 from controlplane.live_consumer import ACTION_OF, SCOPE_OF, may_hear
 from tests.api.matrix_world import ELSEWHERE, FOREIGN, OWN, ROLES, Matrix, make_matrix
+from tests.architecture.sources import ROOT
 
 SCOPED = {
     "endpoint": "environment", "rollout": "environment", "sequence": "environment", "review": "environment",
     "model": "team", "alert": "environment", "slo": "environment",
-    "traffic": "environment",
+    "traffic": "environment", "experiment": "environment",
 }  # fmt: skip
 NAMED_AS = {"slo": "endpoint", "traffic": "endpoint"}
 """Kinds whose channel is named after another kind's object."""
@@ -36,6 +38,17 @@ def matrix(
 def test_every_kind_of_channel_is_scoped_or_is_about_no_object() -> None:
     assert set(ACTION_OF) == set(SCOPED) | {"fleet", "alerts"}
     assert set(SCOPE_OF) == set(SCOPED), "say in controlplane/places.py where the object of a new kind is"
+
+
+def test_every_channel_that_is_told_somewhere_can_be_heard() -> None:
+    told = {
+        kind
+        for folder in ("apps", "worker", "controlplane")
+        for file in (ROOT / folder).rglob("*.py")
+        for kind in re.findall(r'(?:publish_live|live_publish)\(\s*f?"([a-z]+)', file.read_text(encoding="utf-8"))
+    }
+    assert {"fleet", "rollout", "traffic"} <= told
+    assert told <= set(ACTION_OF), "say in controlplane/live_consumer.py who may hear of a new kind"
 
 
 @pytest.mark.parametrize("kind", sorted(SCOPED))
