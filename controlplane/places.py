@@ -4,9 +4,9 @@ told outside; the apps that ask stand below those whose objects these are, so it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from apps.alerts.models import Incident
 from apps.alerts.services.places import EndpointHealth
@@ -29,7 +29,7 @@ def endpoint_place(identity: str) -> Where | None:
 
 def rollout_place(identity: str) -> Where | None:
     """Where its endpoint is."""
-    return Rollout.objects.filter(pk=identity).values_list("endpoint__team_id", "endpoint__target__environment").first()
+    return _at_endpoint(Rollout.objects.filter(pk=identity))
 
 
 def sequence_place(identity: str) -> Where | None:
@@ -66,8 +66,7 @@ def alert_place(identity: str) -> Where | None:
 
 def experiment_place(identity: str) -> Where | None:
     """Where its endpoint is."""
-    rows = Experiment.objects.filter(pk=identity)
-    return rows.values_list("endpoint__team_id", "endpoint__target__environment").first()
+    return _at_endpoint(Experiment.objects.filter(pk=identity))
 
 
 PLACES: Final[dict[str, Callable[[str], Where | None]]] = {
@@ -95,6 +94,10 @@ def endpoint_healths() -> Iterator[EndpointHealth]:
             endpoint.pk, endpoint.name, endpoint.team_id, endpoint.target.environment, health.level == "bad",
             health.sentence,
         )  # fmt: skip
+
+
+def _at_endpoint(rows: QuerySet[Any]) -> Where | None:
+    return rows.values_list("endpoint__team_id", "endpoint__target__environment").first()
 
 
 def _nowhere(team: str | None) -> Where | None:

@@ -159,6 +159,15 @@ def addresses_checked(host: str, port: int, resolve: Resolver = system_resolve) 
     return addresses
 
 
+def port_checked(host: str, port: int) -> None:
+    """Raises Refused for a port of ``host`` that no call goes to."""
+    if port not in PORTS and not is_allow_listed(host, port):
+        allowed = ", ".join(str(item) for item in sorted(PORTS))
+        raise Refused(
+            "outbound_port", f"Port {port} is not called; allowed are {allowed} and PILOTHOUSE_OUTBOUND_ALLOW."
+        )
+
+
 def _checked_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -172,11 +181,7 @@ def _checked_url(url: str) -> SplitResult:
         raise Refused("outbound_credentials", "An address must not carry a user name or password.")
     if any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
         raise Refused("outbound_bad_url", "An address has no spaces or control characters.")
-    if port not in PORTS and not is_allow_listed(host, port):
-        allowed = ", ".join(str(item) for item in sorted(PORTS))
-        raise Refused(
-            "outbound_port", f"Port {port} is not called; allowed are {allowed} and PILOTHOUSE_OUTBOUND_ALLOW."
-        )
+    port_checked(host, port)
     return parts
 
 

@@ -13,8 +13,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 
+from apps.kernel.clock import now
+
+STEP_SECONDS = 10
 LIMIT_BYTES = 32 * 1024 * 1024
 WAIT_SECONDS = 10.0
+
+
+def step_of_now(seconds: int = STEP_SECONDS) -> int:
+    """For a revision: what says "the last five minutes", or how long ago something was, is another one at each step."""
+    return int(now().timestamp()) // seconds
 
 
 class Rendered:

@@ -10,8 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
+
+from apps.kernel.actor import Actor
+from tests.cast import make_actor
 
 
 @contextmanager
@@ -48,3 +53,16 @@ def _await(address: str, process: subprocess.Popen[bytes], log: Path, seconds: f
         except requests.RequestException:
             time.sleep(0.3)
     raise AssertionError("the server did not start: " + log.read_text()[-2000:])
+
+
+@pytest.fixture(autouse=True)
+def ways(settings: Any, stock: str, tmp_path: Path) -> None:
+    """The module's ``stock`` may be called, and what comes from it lies in a folder of the test."""
+    settings.PILOTHOUSE_OUTBOUND_ALLOW = (stock.removeprefix("http://"),)
+    settings.PILOTHOUSE_HOME = tmp_path
+    settings.PILOTHOUSE_VAULT_FILE = tmp_path / "vault.json"
+
+
+@pytest.fixture
+def ada() -> Actor:
+    return make_actor("ada")

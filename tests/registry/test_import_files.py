@@ -26,13 +26,13 @@ from apps.registry.models import ImportedModel, ImportJob, ModelVersion
 from apps.registry.selectors.imports import import_show
 from apps.registry.services.importing import import_again, import_create, import_run, import_stop
 from apps.registry.services.importing_artifacts import MAX_ATTEMPTS, import_artifacts, import_files_due
-from tests.cast import make_actor, make_user
+from tests.cast import make_user
 from tests.registry.files import work
-from tests.registry.stock import stock_server
+from tests.registry.stock import ada, stock_server, ways
 from tests.registry.trees import make_artifact
 from tests.web.conftest import _static_folder
 
-__all__ = ["_static_folder"]
+__all__ = ["_static_folder", "ada", "ways"]
 pytestmark = pytest.mark.django_db
 
 
@@ -66,18 +66,6 @@ def stock(home: Path) -> Iterator[str]:
             )
         client.create_model_version("by-hand", "s3://bucket/four")
         yield address
-
-
-@pytest.fixture(autouse=True)
-def ways(settings: Any, stock: str, tmp_path: Path) -> None:
-    settings.PILOTHOUSE_OUTBOUND_ALLOW = (stock.removeprefix("http://"),)
-    settings.PILOTHOUSE_HOME = tmp_path
-    settings.PILOTHOUSE_VAULT_FILE = tmp_path / "vault.json"
-
-
-@pytest.fixture
-def ada() -> Actor:
-    return make_actor("ada")
 
 
 def trusts() -> dict[str, str]:

@@ -27,8 +27,10 @@ from apps.registry.services.catalogue import model_register
 from apps.registry.services.importing import import_again, import_create, import_stop
 from tests.cast import make_actor, make_user
 from tests.registry.files import work
-from tests.registry.stock import stock_server
+from tests.registry.stock import ada, stock_server, ways
 from tests.registry.trees import make_artifact
+
+__all__ = ["ada", "ways"]
 
 pytestmark = pytest.mark.django_db
 ODD = ["Prévision №7", "with space", "it's", "a.b-c_d", "UPPER", "%41", 'quo"te']
@@ -68,18 +70,6 @@ def fill(address: str, home: Path) -> None:
             client.transition_model_version_stage("model-01", version, stage)
     for name in ("greeting", "farewell"):
         client.register_prompt(name, "Hello {{name}}", tags={"x": "y"})
-
-
-@pytest.fixture(autouse=True)
-def ways(settings: Any, stock: str, tmp_path: Path) -> None:
-    settings.PILOTHOUSE_OUTBOUND_ALLOW = (stock.removeprefix("http://"),)
-    settings.PILOTHOUSE_HOME = tmp_path
-    settings.PILOTHOUSE_VAULT_FILE = tmp_path / "vault.json"
-
-
-@pytest.fixture
-def ada() -> Actor:
-    return make_actor("ada")
 
 
 def there(address: str) -> dict[str, Any]:

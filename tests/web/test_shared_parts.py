@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from apps.kernel import rendered
 from apps.kernel.rendered import SHARED, Rendered
 from apps.rollouts.web import endpoint_parts
 from apps.telemetry.ingest import herald
@@ -60,7 +61,8 @@ def test_the_second_viewer_costs_no_rendering(
     report("v1-0-0", seconds=[0.02] * 50)
     monkeypatch.setattr(endpoint_parts, "SHARED", shared := Rendered())
     at = time.time()
-    monkeypatch.setattr(endpoint_parts, "now", lambda: _moment(at))
+    for module in (endpoint_parts, rendered):
+        monkeypatch.setattr(module, "now", lambda: _moment(at))
     bodies = {browser(name).get(path).content for name in ("alice", "bob", "olga")}
     assert (len(bodies), shared.made) == (1, 1)
     assert b"csrf" not in next(iter(bodies)).lower()
@@ -77,7 +79,8 @@ def test_a_report_a_rollout_and_time_each_make_a_new_rendering(
 ) -> None:
     monkeypatch.setattr(endpoint_parts, "SHARED", shared := Rendered())
     at = time.time()
-    monkeypatch.setattr(endpoint_parts, "now", lambda: _moment(at))
+    for module in (endpoint_parts, rendered):
+        monkeypatch.setattr(module, "now", lambda: _moment(at))
     alice = browser("alice")
     alice.get(TRAFFIC)
     report("v1-0-0", seconds=[0.02] * 50)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import cast
 
+LEAST_RTOL = 4.0 * sys.float_info.epsilon
+"""The least that scipy takes, and its own default."""
 
-def root(excess: Callable[[float], float], low: float, high: float, *, xtol: float, rtol: float | None = None) -> float:
+
+def root(excess: Callable[[float], float], low: float, high: float, *, xtol: float, rtol: float = LEAST_RTOL) -> float:
     """x between ``low`` and ``high`` with ``excess(x)`` = 0, to ``xtol``. Raises ValueError unless the signs differ."""
     from scipy import optimize
 
-    more = {} if rtol is None else {"rtol": rtol}
-    return float(cast(float, optimize.brentq(excess, low, high, xtol=xtol, **more)))
+    return float(cast(float, optimize.brentq(excess, low, high, xtol=xtol, rtol=rtol)))

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from django.conf import settings
 
 from apps.kernel.errors import InvalidInput, Unavailable
-from apps.kernel.outbound import PORTS, Refused, Unreachable, addresses_checked, is_allow_listed, outbound_request
+from apps.kernel.outbound import Refused, Unreachable, addresses_checked, outbound_request, port_checked
 from apps.registry.domain.names import IS_PROMPT_TAG
 
 PAGE = 50
@@ -30,17 +30,18 @@ def check_callable(url: str) -> None:
     """Raises InvalidInput at /url for a server that no call out may go to. A name that nobody resolves just now is
     not refused: the run says so, and asks again."""
     host, port = _place(url)
-    if host and port not in PORTS and not is_allow_listed(host, port):
-        said = f"The port {port} is not one that is called from here"
+    try:
+        if host:
+            port_checked(host, port)
+        addresses_checked(host, port)
+    except Unreachable:
+        return
+    except Refused as refused:
+        said = f"{host} is inside your network (private, loopback or link-local) and not called from here"
+        if refused.code == "outbound_port":
+            said = f"The port {port} is not one that is called from here"
     else:
-        try:
-            addresses_checked(host, port)
-        except Unreachable:
-            return
-        except Refused:
-            said = f"{host} is inside your network (private, loopback or link-local) and not called from here"
-        else:
-            return
+        return
     line = allow_line(url)
     detail = f"{said} until an operator allows it: start Pilothouse again with {line} (docs/operations.md)."
     raise InvalidInput.at("/url", "outbound_refused", detail)

@@ -16,7 +16,7 @@ from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.kernel.looks import LOOKS, once
-from apps.kernel.rendered import SHARED
+from apps.kernel.rendered import SHARED, step_of_now
 from apps.registry.selectors import version_by, version_list
 from apps.rollouts.selectors import active_of, rollout_list
 from apps.rollouts.web.buttons import buttons_of
@@ -49,7 +49,7 @@ ROLLOUT_MARKS = ("pk", "revision", "phase", "weight_bp", "reason", "look_failed_
 def endpoint_traffic(request: HttpRequest, name: str) -> HttpResponse:
     """Wanted and measured split, p95 and errors per variant, and the active rollout: the same for everybody."""
     endpoint = endpoint_of(request, name)
-    revision = _marks(request, endpoint), int(now().timestamp()) // SLOT_SECONDS
+    revision = _marks(request, endpoint), step_of_now(SLOT_SECONDS)
     return HttpResponse(SHARED.get(("traffic", endpoint.pk), revision, lambda: _traffic(endpoint)))
 
 
@@ -100,7 +100,7 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     step = RANGES[span].step_seconds
     # A point of minutes changes too little within seconds to be drawn anew for each report.
     seen = marks if step <= FINE_STEP else marks[:-1]
-    revision = seen, int(now().timestamp()) // min(60, max(SLOT_SECONDS, step // 6))
+    revision = seen, step_of_now(min(60, max(SLOT_SECONDS, step // 6)))
     return HttpResponse(SHARED.get(("charts", endpoint.pk, span), revision, lambda: _charts(endpoint, span)))
 
 

@@ -13,10 +13,9 @@ from django.views.decorators.http import conditional_page
 
 from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request, declares
-from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
 from apps.kernel.looks import LOOKS
-from apps.kernel.rendered import SHARED
+from apps.kernel.rendered import SHARED, step_of_now
 from apps.slo.domain.prometheus import Histograms
 from apps.slo.selectors import budget_least, burns_marks, burns_of, objective_get
 from apps.slo.services.objectives import objective_delete
@@ -28,7 +27,6 @@ from apps.targets.services.seen import endpoint_of
 if TYPE_CHECKING:
     from apps.targets.models import Endpoint
 
-STEP_SECONDS = 10
 
 HISTOGRAMS = ((Histograms.CLASSIC.value, "Classic buckets"), (Histograms.NATIVE.value, "Native histograms"))
 
@@ -50,7 +48,7 @@ def burns(request: HttpRequest, name: str) -> HttpResponse:
     endpoint = endpoint_of(request, name)
     access_require(actor_of_request(request), "objective.read", endpoint.team_id, endpoint.target.environment)
     marks = LOOKS.get(("burns", endpoint.pk), lambda: burns_marks(endpoint.pk))
-    revision = marks, int(now().timestamp()) // STEP_SECONDS
+    revision = marks, step_of_now()
     return HttpResponse(SHARED.get(("burns", endpoint.pk), revision, lambda: _burns(endpoint)))
 
 

@@ -13,9 +13,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, declares
-from apps.kernel.clock import now
 from apps.kernel.looks import LOOKS
-from apps.kernel.rendered import SHARED
+from apps.kernel.rendered import SHARED, step_of_now
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
@@ -27,8 +26,6 @@ from apps.targets.services.freshness import targets_answered_at
 from apps.targets.services.seen import endpoint_of
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
-
-STEP_SECONDS = 10
 
 
 @declares("endpoint.read")
@@ -92,7 +89,7 @@ def _marks(found: Endpoint) -> tuple[object, ...]:
     """What the shared parts are made from, and the time in steps: they say how long ago something was."""
     asked = (found.generation, found.applied_generation, found.apply_attempts, found.apply_error, found.follows)
     seen = (found.observed_at, found.observe_error, found.stable_version_id)
-    return found.revision, *asked, *seen, int(now().timestamp()) // STEP_SECONDS
+    return found.revision, *asked, *seen, step_of_now()
 
 
 def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import orjson
 
 from apps.kernel.errors import InvalidInput
 from apps.telemetry.domain.batch import FUTURE_SECONDS, KEPT_SAMPLES_SECONDS
-from apps.telemetry.domain.limits import unstorable
+from apps.telemetry.domain.limits import packed
 
 REQUEST = "org.kubeflow.serving.inference.request"
 RESPONSE = "org.kubeflow.serving.inference.response"
@@ -81,11 +81,11 @@ def _structured(body: Any, now: float) -> Event | str:
     data, size = body.get("data"), 0
     if "data_base64" in body:
         try:
-            packed = base64.b64decode(str(body["data_base64"]), validate=True)
-            data = orjson.loads(packed)
+            raw = base64.b64decode(str(body["data_base64"]), validate=True)
+            data = orjson.loads(raw)
         except (binascii.Error, ValueError):
             return "data_base64 is not base64 of JSON"
-        size = len(packed)
+        size = len(raw)
     elif isinstance(data, str):
         try:
             data = orjson.loads(data)
@@ -107,9 +107,10 @@ def _event(attributes: dict[str, str], data: Any, size: int, now: float) -> Even
         return f"the type is neither {REQUEST} nor …response"
     if not isinstance(data, Mapping):
         return "the payload must be an object"
-    fault = unstorable(data)
-    if fault:
-        return f"the payload {fault}"
+    try:
+        text = packed(data)
+    except ValueError as error:
+        return f"the payload {error}"
     at = None
     if "time" in attributes:
         try:
@@ -121,8 +122,7 @@ def _event(attributes: dict[str, str], data: Any, size: int, now: float) -> Even
         return "time lies more than five minutes in the future"
     if at is not None and at < now - KEPT_SAMPLES_SECONDS:
         return "time is older than the seven days for which samples are kept"
-    size = size or len(orjson.dumps(data))
-    return Event(attributes["id"], attributes["type"], attributes["source"], at, attributes, data, size)
+    return Event(attributes["id"], attributes["type"], attributes["source"], at, attributes, data, size or len(text))
 
 
 def columns_of(payload: Mapping[str, Any]) -> dict[str, list[Any]]:

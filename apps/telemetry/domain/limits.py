@@ -32,12 +32,3 @@ def packed(value: Any) -> bytes:
     if _NUL.search(found):
         raise ValueError("holds a NUL character")
     return found
-
-
-def unstorable(value: Any) -> str:
-    """Why ``packed`` refuses this value; empty when it does not."""
-    try:
-        packed(value)
-    except ValueError as error:
-        return str(error)
-    return ""

@@ -10,7 +10,7 @@ from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput
 from apps.telemetry.domain.batch import FUTURE_SECONDS, KEPT_SAMPLES_SECONDS, ROUTES, text
 from apps.telemetry.domain.labels import KEPT_SECONDS, NewLabel, label_of
-from apps.telemetry.domain.limits import MAX_LATENCY_SECONDS, unstorable
+from apps.telemetry.domain.limits import MAX_LATENCY_SECONDS, packed
 from apps.telemetry.domain.redaction import Rules
 from apps.telemetry.models import InferenceSample, IngestSource, Label, Source
 from apps.telemetry.services.labels import labels_write
@@ -55,9 +55,10 @@ def _sample(row: Mapping[str, Any], endpoint: str, variant: str, rules: Rules) -
         raise ValueError("outputs must be a list")  # noqa: TRY004  answered as bad input like the rest
     inputs = _columns(row)
     for name, value in (("inputs", inputs), ("outputs", outputs)):
-        fault = unstorable(value)
-        if fault:
-            raise ValueError(f"{name} {fault}")
+        try:
+            packed(value)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
     return InferenceSample(
         endpoint=endpoint,
         variant=variant,

@@ -83,19 +83,19 @@ setInterval(() => {
 // Where the focus is, in words that hold after a refresh: most links and summaries have no id. Else the focus would fall
 // to the page's beginning under the fingers of whoever walks by keyboard, and Enter would do nothing.
 const stops = (node) => [...node.querySelectorAll("a[href], button, summary, [tabindex]")];
-const words = (stop) => `${stop.tagName} ${stop.id || stop.getAttribute("href") || stop.textContent.trim()}`;
+const nameOf = (stop) => `${stop.tagName} ${stop.id || stop.getAttribute("href") || stop.textContent.trim()}`;
 
 function focusOf(node) {
   const all = stops(node);
   const at = all.indexOf(document.activeElement);
   if (at < 0) return null;
-  const said = words(all[at]);
-  return { said, place: all.slice(0, at).filter((stop) => words(stop) === said).length, at, count: all.length };
+  const said = nameOf(all[at]);
+  return { said, place: all.slice(0, at).filter((stop) => nameOf(stop) === said).length, at, count: all.length };
 }
 
 function focusAgain(node, { said, place, at, count }) {
   const all = stops(node);
-  const same = all.filter((stop) => words(stop) === said);
+  const same = all.filter((stop) => nameOf(stop) === said);
   const stop = same[place] ?? same[0] ?? (all.length === count ? all[at] : null); // a label that counts is another one now
   stop?.focus({ preventScroll: true });
 }
