@@ -162,6 +162,10 @@ def stop_process(process: psutil.Process, *, sig: int = signal.SIGTERM, seconds:
     """Asks with `sig`, waits, kills. True when it went without being killed."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(sig)
+    return _await_or_kill(process, seconds)
+
+
+def _await_or_kill(process: psutil.Process, seconds: float) -> bool:
     if wait_gone(process, seconds):
         return True
     with suppress(psutil.NoSuchProcess):
@@ -170,16 +174,36 @@ def stop_process(process: psutil.Process, *, sig: int = signal.SIGTERM, seconds:
     return False
 
 
-def stop_tree(process: psutil.Process, *, seconds: float = 10.0) -> bool:
-    """Like `stop_process`, then kills what is left of its descendants (a Celery pool outlives a killed parent)."""
-    try:
+@dataclass(frozen=True)
+class Asked:
+    """A process that was asked to stop, with those below it as they were then; `ends` is the time (monotonic) until
+    which it may take."""
+
+    process: psutil.Process
+    below: tuple[psutil.Process, ...]
+    ends: float
+
+    def stopped(self) -> bool:
+        """Waits for it, kills it when its time is over, then kills what is left of its descendants (a Celery pool
+        outlives a killed parent). True when nothing had to be killed."""
+        clean = _await_or_kill(self.process, max(0.0, self.ends - time.monotonic()))
+        for child in self.below:
+            if is_alive(child) and not wait_gone(child, 0.5):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+                clean = False
+        return clean
+
+
+def ask_tree(process: psutil.Process, *, seconds: float) -> Asked:
+    """Sends SIGTERM and does not wait, so that several can stop at the same time."""
+    below: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
         below = process.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return True
-    clean = stop_process(process, seconds=seconds)
-    for child in below:
-        if is_alive(child) and not wait_gone(child, 0.5):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-            clean = False
-    return clean
+        process.send_signal(signal.SIGTERM)
+    return Asked(process, tuple(below), time.monotonic() + seconds)
+
+
+def stop_tree(process: psutil.Process, *, seconds: float = 10.0) -> bool:
+    """Asks, waits, kills what is left, its descendants too. True when nothing had to be killed."""
+    return ask_tree(process, seconds=seconds).stopped()

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from embedded.settings import Settings
 
+CONTROL_PLANE = "control plane"
+
 
 @dataclass(frozen=True)
 class Program:
-    """`live_url` answers 200 when it is ready (None: ready when it runs); `stop_seconds` until SIGKILL."""
+    """`live_url` answers 200 when it is ready (None: ready when it runs); `stop_seconds` until SIGKILL.
+
+    Neighbours of one `stage` need no order among themselves and are stopped at the same time.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -18,6 +23,7 @@ class Program:
     stop_seconds: float = 15.0
     # Left running when only its launcher died: it holds the gateway and the serving processes.
     is_adopted: bool = False
+    stage: str = ""
 
 
 def agent(settings: Settings) -> Program:
@@ -50,11 +56,11 @@ def control_plane(settings: Settings) -> tuple[Program, ...]:
     analysis = (*celery, "worker", "-n", "analysis@%h", "-Q", "analysis", "-c", "2", "--loglevel", "INFO")
     beat = (*celery, "beat", "-s", str(settings.home / "run" / "beat-schedule"), "--pidfile=", "--loglevel", "INFO")
     return (
-        Program("web", web, live_url=f"{settings.web_url}/livez"),
-        Program("worker", worker, stop_seconds=20.0),
-        Program("analysis", analysis, stop_seconds=20.0),
-        Program("beat", beat),
-        Program("observer", (sys.executable, "-m", "worker.observer")),
+        Program("web", web, live_url=f"{settings.web_url}/livez", stage=CONTROL_PLANE),
+        Program("worker", worker, stop_seconds=20.0, stage=CONTROL_PLANE),
+        Program("analysis", analysis, stop_seconds=20.0, stage=CONTROL_PLANE),
+        Program("beat", beat, stage=CONTROL_PLANE),
+        Program("observer", (sys.executable, "-m", "worker.observer"), stage=CONTROL_PLANE),
     )
 
 

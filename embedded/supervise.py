@@ -1,4 +1,4 @@
-"""Keeps programs running: starts, restarts with backoff, stops in reverse order.
+"""Keeps programs running: starts, restarts with backoff, stops in reverse order, a stage at a time.
 
 Every child lives in a session of its own, because Ctrl-C in a terminal goes to the whole group of `make`, and the
 order of stopping is ours to keep. What runs is written to `home/run/<name>.json`, so that the next launcher finds the
@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import psutil
 
 from embedded.console import Say
-from embedded.processes import ProcessRef, is_alive, launch, stop_tree
+from embedded.processes import ProcessRef, ask_tree, is_alive, launch, stop_tree
 from embedded.programs import Program
 
 FIRST_BACKOFF = 1.0
@@ -74,13 +75,19 @@ class Supervisor:
                 child.restarts += 1
 
     def stop_all(self) -> None:
-        """Last started, first stopped. Can be called again after an interruption: goes on with those that are left."""
-        for name in reversed(list(self.children)):
-            child = self.children[name]
-            is_clean = not is_alive(child.process) or stop_tree(child.process, seconds=child.program.stop_seconds)
-            self.say(f"{name} stopped" if is_clean else f"{name} did not stop in time and was killed")
-            _record(self.home, name).unlink(missing_ok=True)
-            del self.children[name]
+        """Last started, first stopped; those of one stage at the same time. Can be called again after an interruption:
+        goes on with those that are left."""
+        last_first = reversed(list(self.children.items()))
+        for _, stage in groupby(last_first, key=lambda item: item[1].program.stage or item[0]):
+            asked = {
+                name: ask_tree(child.process, seconds=child.program.stop_seconds) if is_alive(child.process) else None
+                for name, child in stage
+            }
+            for name, one in asked.items():
+                is_clean = one is None or one.stopped()
+                self.say(f"{name} stopped" if is_clean else f"{name} did not stop in time and was killed")
+                _record(self.home, name).unlink(missing_ok=True)
+                del self.children[name]
 
     def kill_all(self) -> None:
         for child in self.children.values():

@@ -97,6 +97,35 @@ def test_children_are_stopped_in_reverse_order_and_nothing_else_is(supervisor: S
         bystander.wait()
 
 
+def test_those_of_one_stage_stop_at_the_same_time_between_those_after_and_before(
+    supervisor: Supervisor, said: list[str], tmp_path: Path
+) -> None:
+    """Each of the stage ends only when both of it were asked: one after the other they would wait for their ends."""
+    script = """
+import pathlib, signal, sys, time
+name, others = sys.argv[1], [pathlib.Path(path) for path in sys.argv[2:]]
+def asked(*_):
+    pathlib.Path(name).touch()
+    while not all(path.exists() for path in others):
+        time.sleep(0.01)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, asked)
+print("up", flush=True)
+time.sleep(600)
+"""
+    paths = {name: str(tmp_path / f"{name}.asked") for name in ("web", "worker")}
+    supervisor.start(Program("agent", SLEEP))
+    for name, path in paths.items():
+        command = (sys.executable, "-c", script, path, *paths.values())
+        supervisor.start(Program(name, command, stage="control plane"))
+    supervisor.start(Program("traffic", SLEEP))
+    for name in paths:
+        program = supervisor.children[name].program
+        assert until(lambda program=program: "up" in supervisor.log(program).read_text())  # type: ignore[misc]
+    supervisor.stop_all()
+    assert said == ["traffic stopped", "worker stopped", "web stopped", "agent stopped"]
+
+
 def test_a_child_that_ignores_sigterm_is_killed_and_that_is_said(supervisor: Supervisor, said: list[str]) -> None:
     program = Program("deaf", STUBBORN, stop_seconds=0.3)
     supervisor.start(program)
