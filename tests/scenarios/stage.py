@@ -89,7 +89,7 @@ class Stage:
             self.call()
             tick_due(holder)
             if rollout is not None:
-                phase = rollout_get(rollout.pk).phase
+                phase = Rollout.objects.values_list("phase", flat=True).get(pk=rollout.pk)
                 if phase == until or (not until and phase in TERMINAL):
                     return passed
         return seconds
