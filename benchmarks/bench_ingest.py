@@ -2,7 +2,7 @@
 
 1. Ours and the two peers in turn, round by round; what counts is observations per second of the server's processor time
    (one core), writing to a durable PostgreSQL included on our side.
-2. Small bodies at a steady pace: how long an answer takes.
+2. Small bodies at a steady pace, in turn with a server that does nothing with them: how long an answer takes.
 3. Overload: ten times the slots a second that the writer was seen to manage, for 60 s. The server's memory stays under
    a fixed cap, and received = accepted + rejected + dropped, to the item, as client, server and database count.
 """
@@ -31,8 +31,8 @@ ROUNDS = 4
 BODIES = 40
 OBSERVATIONS = 20_000
 TARGET_PER_CORE = 1_000_000
-SMALL, SMALL_CALLS, SMALL_PAUSE = 20, 1_500, 0.004
-TARGET_MS = 2.0
+SMALL, SMALL_CALLS, SMALL_PAUSE = 20, 3_000, 0.002
+WITHIN = ("0.001", "0.002", "0.005", "0.01")
 OVERLOAD_SECONDS = 60.0
 OVERLOAD_TIMES = 10
 SLOTS_PER_BODY = 500
@@ -133,18 +133,41 @@ def throughput(ours: tuple[int, int], peer: tuple[int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def answers(port: int) -> dict[str, float]:
-    """How long a small body's answer takes while the buffer is written every second."""
-    random, client = np.random.default_rng(1), Client(port, "/ingest/v1/observations")
+def answers(port: int, bare_port: int) -> dict[str, Any]:
+    """How long a small body's answer takes while the buffer is written every second, and one that does nothing beside
+    it in turn: that is what client, loopback, server and machine take of it. ``within``: how many of a hundred of our
+    answers were ready that soon, as the server counts."""
+    random = np.random.default_rng(1)
+    sides = {"ours": Client(port, "/ingest/v1/observations"), "bare": Client(bare_port, "/")}
     bodies = [body(random, SMALL, f"bench-{number}") for number in range(ENDPOINTS)]
-    seconds = []
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    before = answer_counts(port)
     for number in range(SMALL_CALLS):
-        begun = time.perf_counter()
-        client.send(bodies[number % ENDPOINTS])
-        seconds.append(time.perf_counter() - begun)
-        time.sleep(SMALL_PAUSE)
-    client.close()
-    return {f"p{round(100 * share)}_ms": percentile(seconds, share) * 1000 for share in (0.5, 0.95, 0.99)}
+        for name, client in sides.items():
+            begun = time.perf_counter()
+            client.send(bodies[number % ENDPOINTS])
+            seconds[name].append(time.perf_counter() - begun)
+            time.sleep(SMALL_PAUSE)
+    for client in sides.values():
+        client.close()
+    after = answer_counts(port)
+    within = {bound: 100 * (after[bound] - before.get(bound, 0)) / SMALL_CALLS for bound in WITHIN}
+    return {
+        name: {f"p{round(100 * share)}_ms": percentile(found, share) * 1000 for share in (0.5, 0.95, 0.99)}
+        for name, found in seconds.items()
+    } | {"within_percent": within}
+
+
+def answer_counts(port: int) -> dict[str, int]:
+    """Of all observation bodies so far: how many were answered within each bound (seconds), as ``/metrics`` says."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics")
+    found = {}
+    for line in connection.getresponse().read().decode().splitlines():
+        if line.startswith('pilothouse_ingest_answer_seconds_bucket{format="observations",'):
+            found[line.partition('le="')[2].partition('"')[0]] = int(line.rpartition(" ")[2])
+    connection.close()
+    return found
 
 
 def counters(port: int) -> dict[str, int]:
@@ -247,7 +270,8 @@ def main() -> None:
         with server("controlplane.ingest_asgi:application", log / "ours.log") as ours:
             with server("ingest_peer:application", log / "peer.log") as peer:
                 speed = throughput(ours, peer)
-            small = answers(ours[1])
+            with server("bare_peer:application", log / "bare.log") as bare:
+                small = answers(ours[1], bare[1])
             time.sleep(3)
             flood = overload(*ours)
     rows = [
@@ -256,7 +280,9 @@ def main() -> None:
     ]
     table("Latency observations in columns over loopback HTTP", ("side", "per core", "per second"), rows)
     print(f"  ours / DRF with our parser {speed['ours_to_drf_parsed']}, with its fields {speed['ours_to_drf_fields']}")
-    table("An answer to a small body", ("p50 ms", "p95 ms", "p99 ms"), [list(small.values())])
+    rows = [[name, *small[name].values()] for name in ("ours", "bare")]
+    table("An answer to a small body", ("side", "p50 ms", "p95 ms", "p99 ms"), rows)
+    print(f"  of a hundred answers the server had ready within (s): {small['within_percent']}")
     heads = ("times", "offered slots/s", "peak RSS MiB", "received", "accepted", "dropped", "written", "exact")
     facts = [flood["times"], flood["offered_slots_per_second"], flood["peak_rss_mib"], flood["sent"]["received"]]
     facts += [flood["sent"]["accepted"], flood["sent"]["dropped"], flood["written"], flood["is_exact"]]

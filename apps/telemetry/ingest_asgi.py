@@ -10,6 +10,7 @@ The event loop never waits for the database.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import structlog
@@ -61,6 +62,7 @@ class IngestApp:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._inner(scope, receive, send)
             return
+        began = time.perf_counter()
         kind = scope["path"].removeprefix(PREFIX)
         form = kind if kind in FORMATS else "other"
         try:
@@ -72,7 +74,7 @@ class IngestApp:
         except DatabaseFault:
             detail = "The database did not take the batch; send it again."
             answer = Answer({"code": "unavailable", "detail": detail}, 503)
-        self.intake.ledger.body(form, answer.status)
+        self.intake.ledger.body(form, answer.status, time.perf_counter() - began)
         await respond(send, answer)
 
     async def _answered(self, kind: str, scope: Scope, receive: Receive) -> Answer:

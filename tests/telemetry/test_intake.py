@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from prometheus_client.parser import text_string_to_metric_families
 
 from apps.telemetry.domain.tally import Tally
 from apps.telemetry.domain.window import WindowRequest
@@ -150,6 +151,26 @@ async def test_a_database_that_fails_loses_and_doubles_nothing(door: Door, monke
     await door.flush()
     await door.flush()
     assert await door.total() == 7
+
+
+async def test_the_time_until_an_answer_is_counted_in_buckets(door: Door) -> None:
+    """A body that arrives in two halves is answered when its second is there: read by whom reads Prometheus text."""
+    halves = orjson.dumps(door.columns())
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield halves[:10]
+        await asyncio.sleep(0.12)
+        yield halves[10:]
+
+    headers = {"content-type": "application/json"}
+    answer = await door.client.post("/ingest/v1/observations", content=slowly(), headers=headers)
+    assert answer.status_code == 202, answer.text
+    (family,) = [one for one in text_string_to_metric_families(ingest_metrics()) if one.name.endswith("answer_seconds")]
+    assert family.type == "histogram"
+    found = {(one.name.rpartition("_")[2], one.labels.get("le")): one.value for one in family.samples}
+    assert found["count", None] == found["bucket", "+Inf"] == found["bucket", "5"] == 1
+    assert found["bucket", "0.1"] == 0
+    assert 0.12 <= found["sum", None] < 5
 
 
 async def test_metrics_show_every_format_and_add_up(door: Door) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 MAX_SOURCES = 2_000
 LATE_SECONDS = 60.0
+ANSWER_BOUNDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds; the upper bounds (inclusive) of the buckets in which the time until an answer is counted."""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Ledger:
         self._formats: dict[str, Tally] = {}
         self._reasons: dict[tuple[str, str], int] = {}
         self._bodies: dict[tuple[str, int], int] = {}
+        self._answers: dict[str, list[int]] = {}
+        self._answer_seconds: dict[str, float] = {}
         self._sources: dict[SourceKey, SourceTally] = {}
         self._unstored = 0
 
@@ -73,9 +78,13 @@ class Ledger:
         with self._lock:
             self._unstored += slots
 
-    def body(self, form: str, status: int) -> None:
+    def body(self, form: str, status: int, seconds: float) -> None:
+        """One body was answered, ``seconds`` after its call arrived."""
         with self._lock:
             self._bodies[form, status] = self._bodies.get((form, status), 0) + 1
+            counts = self._answers.setdefault(form, [0] * (len(ANSWER_BOUNDS) + 1))
+            counts[bisect_left(ANSWER_BOUNDS, seconds)] += 1
+            self._answer_seconds[form] = self._answer_seconds.get(form, 0.0) + seconds
 
     def source(self, key: SourceKey, tally: Tally, skew_seconds: float | None, resolution: str = "exact") -> None:
         """Remember for the list of sources; beyond ``MAX_SOURCES`` of one interval they share one line."""
@@ -114,6 +123,8 @@ class Ledger:
                 form: [getattr(tally, name) for name in Tally.__slots__] for form, tally in self._formats.items()
             }
             reasons, bodies, unstored = dict(self._reasons), dict(self._bodies), self._unstored
+            answers = {form: list(counts) for form, counts in self._answers.items()}
+            seconds = dict(self._answer_seconds)
         for place, name in enumerate(Tally.__slots__):
             yield f"# HELP pilothouse_ingest_{name}_items_total {_HELP[name]}"
             yield f"# TYPE pilothouse_ingest_{name}_items_total counter"
@@ -127,9 +138,24 @@ class Ledger:
         yield "# TYPE pilothouse_ingest_bodies_total counter"
         for (form, status), count in sorted(bodies.items()):
             yield f'pilothouse_ingest_bodies_total{{format="{form}",status="{status}"}} {count}'
+        yield from _answer_lines(answers, seconds)
         yield "# HELP pilothouse_ingest_unstored_slots_total Slots of accepted items that their window had no room for."
         yield "# TYPE pilothouse_ingest_unstored_slots_total counter"
         yield f"pilothouse_ingest_unstored_slots_total {unstored}"
+
+
+def _answer_lines(answers: Mapping[str, Sequence[int]], seconds: Mapping[str, float]) -> Iterator[str]:
+    name = "pilothouse_ingest_answer_seconds"
+    yield f"# HELP {name} From a call's arrival to its answer, its body's reading and any commit waited for included."
+    yield f"# TYPE {name} histogram"
+    for form, counts in sorted(answers.items()):
+        below = 0
+        for bound, count in zip(ANSWER_BOUNDS, counts, strict=False):
+            below += count
+            yield f'{name}_bucket{{format="{form}",le="{bound:g}"}} {below}'
+        yield f'{name}_bucket{{format="{form}",le="+Inf"}} {sum(counts)}'
+        yield f'{name}_sum{{format="{form}"}} {seconds[form]:.6f}'
+        yield f'{name}_count{{format="{form}"}} {sum(counts)}'
 
 
 _HELP = {
