@@ -160,7 +160,9 @@ class _Writer:
         if self.histograms is Histograms.NATIVE:
             whole = f"sum by ({by}) (increase({_SECONDS}{{{self._called}}}[{window}]))"
             total = f"histogram_count({whole})"
-            return total, f"{total} * (1 - histogram_fraction(-Inf, {(spec.limit_ms or 0) / 1000}, {whole}))"
+            slow = f"(1 - histogram_fraction(-Inf, {(spec.limit_ms or 0) / 1000}, {whole}))"
+            # A fraction of no request is NaN, and so would be every later sum over days that it stands in.
+            return total, f"({total} > 0) * {slow} or {total}"
         bound = self._bound(spec)
         total = f"sum by ({by}) (increase({_SECONDS}_count{{{self._called}}}[{window}]))"
         fast = f'sum by ({by}) (increase({_SECONDS}_bucket{{{self._called},le="{bound}"}}[{window}]))'

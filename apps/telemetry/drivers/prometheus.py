@@ -3,7 +3,8 @@
 1. Ask for the raw samples of a stretch with a range selector (``metric[600s]`` at its end), not for ``rate``: rates are
    extrapolated, and a sum of rates hides the restart of one replica.
 2. Difference every series by itself; a fall is a restart and counts from zero, as in ``increase``. The first sample of
-   a series is only a line to count from.
+   a series is only a line to count from, unless its target was read before without it: a mesh makes the series of an
+   error with the first error, and the first errors are those that a rollout must see.
 3. An increase belongs to the slot of its later sample. Only those later than ``since`` are given, so stretches that
    follow each other count everything once.
 """
@@ -47,9 +48,9 @@ class Prometheus:
         self._dialect = dialect_of(config)
         self._is_native = config.get("histograms", "classic") == "native"
         self._token = token
-        pairs = {self._dialect.endpoint: str(config.get("endpoint") or endpoint), **texts(config, "matchers")}
-        chosen = [f"{name}={_quoted(value)}" for name, value in pairs.items()]
-        self._selector = ",".join([*chosen, *filter(None, [self._dialect.matchers])])
+        pairs = {self._dialect.endpoint: str(config.get("endpoint") or endpoint), **self._dialect.matchers}
+        pairs |= texts(config, "matchers")
+        self._selector = ",".join(f"{name}={_quoted(value)}" for name, value in pairs.items())
 
     def pull(self, *, since: float, until: float) -> Pulled:
         dialect = self._dialect
@@ -75,10 +76,11 @@ class Prometheus:
         dialect = self._dialect
         raw = self._series(f"{dialect.latency}_bucket{{{self._selector}}}[{window}s]", until)
         rows: dict[tuple[Labels, float], dict[float, float]] = defaultdict(dict)
-        for found in raw:
+        begun = _begun(raw, since)
+        for place, found in enumerate(raw):
             bound = float(found["metric"].get("le", "nan"))
-            for labels, at, grown in _increases([found], since):
-                rows[labels, at][bound] = grown
+            for at, grown in _grown(found["values"], since, is_new=place in begun):
+                rows[_labels(found["metric"]), at][bound] = grown
         sums = self._sums(window, since, until)
         parts = []
         for (labels, at), row in rows.items():
@@ -99,12 +101,13 @@ class Prometheus:
         raw = self._series(f"{self._dialect.latency}{{{self._selector}}}[{window}s]", until)
         parts: list[tuple[tuple[str, str, int], Cell]] = []
         coarsest = 8
-        for found in raw:
+        begun = _begun(raw, since)
+        for place, found in enumerate(raw):
             labels = _labels(found["metric"])
             if self._fate(labels) == "client_4xx":
                 continue
-            before: _Native | None = None
-            for at, body in found.get("histograms", ()):
+            before = _Native(8, {}, 0, 0.0) if place in begun else None
+            for at, body in found["histograms"]:
                 now = _Native.read(body)
                 if before is not None and float(at) > since:
                     grown = now.since(before)
@@ -163,7 +166,7 @@ class Prometheus:
         data = answer.get("data") or {}
         if data.get("resultType") != "matrix":
             raise DriverError("prometheus_answer", f"Prometheus gave {data.get('resultType')!r}, not samples.")
-        return [{"values": [], **one} for one in data["result"]]
+        return [{"values": [], "histograms": [], **one} for one in data["result"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +180,15 @@ class _Native:
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> _Native:
-        """From ``[boundary rule, left, right, count]``: the schema is told by a bucket's width."""
+        """From ``[boundary rule, left, right, count]``: the schema is told by a bucket's width. ValueError for buckets
+        of another kind (custom bounds)."""
         schema, found, zero = 8, {}, 0
         rows = [(float(left), float(right), round(float(count))) for _, left, right, count in body.get("buckets", ())]
-        widths = [right / left for left, right, _ in rows if left > 0]
+        widths = [math.log2(right / left) for left, right, _ in rows if left > 0]
         if widths:
-            schema = round(-math.log2(math.log2(min(widths))))
+            schema = round(-math.log2(min(1e9, *widths)))
+            if not -4 <= schema <= 8 or any(abs(width * 2.0**schema - 1) > 0.01 for width in widths):
+                raise ValueError("the buckets are none of a native histogram, ask for them as classic ones")
         for left, right, count in rows:
             if left <= 0:
                 zero += count
@@ -220,16 +226,43 @@ def _coarser(one: _Native, schema: int) -> dict[int, int]:
 
 
 def _increases(series: list[dict[str, Any]], since: float) -> Iterator[Increase]:
-    for found in series:
+    begun = _begun(series, since)
+    for place, found in enumerate(series):
         labels = _labels(found["metric"])
-        before: float | None = None
-        for at, text in found["values"]:
-            value = float(text)
-            if math.isnan(value):
-                continue
-            if before is not None and float(at) > since:
-                yield labels, float(at), value - before if value >= before else value
-            before = value
+        for at, grown in _grown(found["values"], since, is_new=place in begun):
+            yield labels, at, grown
+
+
+def _grown(values: list[Any], since: float, *, is_new: bool) -> Iterator[tuple[float, float]]:
+    before = 0.0 if is_new else None
+    for at, text in values:
+        value = float(text)
+        if math.isnan(value):
+            continue
+        if before is not None and float(at) > since:
+            yield float(at), value - before if value >= before else value
+        before = value
+
+
+def _begun(series: list[dict[str, Any]], since: float) -> set[int]:
+    """Places of the series that came into being after ``since`` and count from zero.
+
+    Their target (job and instance) was read in the lookback without them and goes on with series of that time. Where
+    none goes on, the labels have changed and old counts stand under new names: those are no requests.
+    """
+    goes_on: dict[tuple[str, str], float] = {}
+    young: list[tuple[int, tuple[str, str], float]] = []
+    for place, found in enumerate(series):
+        target = found["metric"].get("job", ""), found["metric"].get("instance", "")
+        samples = found["values"] or found["histograms"]
+        if not samples or not target[1]:
+            continue
+        first, last = float(samples[0][0]), float(samples[-1][0])
+        if first > since:
+            young.append((place, target, first))
+        else:
+            goes_on[target] = max(goes_on.get(target, last), last)
+    return {place for place, target, first in young if target in goes_on and first <= goes_on[target]}
 
 
 def _labels(metric: Mapping[str, str]) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from apps.kernel.errors import InvalidInput
@@ -12,7 +12,10 @@ from apps.telemetry.drivers.base import texts
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a family of exporters names things. ``unit`` is what one second is divided by (0.001: milliseconds)."""
+    """How a family of exporters names things. ``unit`` is what one second is divided by (0.001: milliseconds).
+
+    ``matchers`` choose what is counted at all; a configuration's own stand above them.
+    """
 
     requests: str
     latency: str
@@ -22,7 +25,7 @@ class Dialect:
     outcome: str = ""
     status: str = ""
     unit: float = 1.0
-    matchers: str = ""
+    matchers: Mapping[str, str] = field(default_factory=dict)
 
 
 DIALECTS = {
@@ -33,7 +36,7 @@ DIALECTS = {
     "istio": Dialect(
         requests="istio_requests_total", latency="istio_request_duration_milliseconds",
         endpoint="destination_service_name", variant="destination_version", status="response_code", unit=0.001,
-        matchers='reporter="destination"',
+        matchers={"reporter": "destination"},
     ),
 }  # fmt: skip
 
