@@ -1,6 +1,6 @@
 """What becomes an alert besides objectives: how endpoints stand, rollouts that need somebody, telemetry that went
-silent, a disk that fills, a queue that stands still. Looked at by the clock; the apps whose objects these are do not
-know alerts, so it is wired here.
+silent, what runs full (alert_capacity.py), a queue that stands still. Looked at by the clock; the apps whose objects
+these are do not know alerts, so it is wired here.
 
 A page is for callers who are not served in production and for a machine that cannot undo it by itself; all else is a
 ticket.
@@ -8,16 +8,14 @@ ticket.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
-
-from django.conf import settings
 
 from apps.accounts.domain.roles import Environment
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.messages import span
 from apps.alerts.services.incidents import Observation
+from apps.alerts.services.sources import Source
 from apps.experiments.selectors import queue_condition
 from apps.kernel.clock import now
 from apps.rollouts.domain.machine import Phase
@@ -25,13 +23,13 @@ from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
 from apps.targets.selectors import endpoint_list
 from apps.telemetry.selectors import newest_arrival, series
+from controlplane.alert_capacity import capacity_seen
 from controlplane.places import endpoint_healths
 
 SILENT_SECONDS: Final = 15 * 60
 BUSY_REQUESTS: Final = 60
 """In the hour before it went silent: an endpoint that is hardly called is silent for hours and well."""
 FORGOTTEN_SECONDS: Final = 7 * 86400
-DISK_TICKET, DISK_PAGE = 0.80, 0.95
 NEEDS: Final = frozenset({Phase.PAUSED.value, Phase.WAITING.value})
 MOST: Final = 200
 
@@ -90,19 +88,6 @@ def _counted(endpoint: str, newest: int) -> int:
     return sum(point.window.total for points in found.values() for point in points)
 
 
-def capacity_seen() -> Iterator[Observation]:
-    """The disk of Pilothouse's own folder, as this worker sees it."""
-    disk = shutil.disk_usage(settings.PILOTHOUSE_HOME)
-    share = disk.used / disk.total
-    if share > DISK_TICKET:
-        severity = Severity.PAGE if share > DISK_PAGE else Severity.TICKET
-        yield _of_house(
-            "capacity", "disk", severity.value, "The disk of Pilothouse fills",
-            f"{share:.0%} of {disk.total / 1e9:,.0f} GB are used, {disk.free / 1e9:,.1f} GB are free; at 100 % no "
-            "model, log or upload can be stored.", {"used_percent": round(100 * share, 1)},
-        )  # fmt: skip
-
-
 def queues_seen() -> Iterator[Observation]:
     """Readouts wait and no worker computes them."""
     found = queue_condition()
@@ -111,7 +96,7 @@ def queues_seen() -> Iterator[Observation]:
         yield _of_house("experiments", "queue", Severity.TICKET.value, "Nothing is computed", found.reason, facts)
 
 
-SOURCES: Final[dict[str, Callable[[], Iterable[Observation]]]] = {
+SOURCES: Final[dict[str, Source]] = {
     "targets": endpoints_seen,
     "rollouts": rollouts_seen,
     "telemetry": telemetry_seen,

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 import structlog
 
 from agent.api.http import Receive, Scope, Send, read_json_body, send_json, send_problem
-from agent.api.views import delete_endpoint, list_endpoints, probe, put_endpoint, read_endpoint, read_logs
+from agent.api.views import delete_endpoint, list_endpoints, machine, probe, put_endpoint, read_endpoint, read_logs
 from agent.core import Agent
 from agent.errors import AgentError, NotFound, RequestInvalid, Unauthorized
 
@@ -57,6 +57,8 @@ class AgentApi:
         match parts:
             case ["v1", "probe"]:
                 return await _pick(method, {"GET": lambda: probe(self._agent)})
+            case ["v1", "machine"]:
+                return await _pick(method, {"GET": machine})
             case ["v1", "endpoints"]:
                 return await _pick(method, {"GET": lambda: list_endpoints(self._agent, query)})
             case ["v1", "endpoints", name]:

@@ -12,6 +12,7 @@ from agent import VERSION
 from agent.core import Agent
 from agent.envoy.binary import find_envoy
 from agent.errors import NotFound, PlanInvalid, RequestInvalid
+from agent.machine import memory
 from agent.plan import parse_plan, valid_name
 from agent.supervise.logfiles import tail
 
@@ -98,6 +99,10 @@ async def probe(agent: Agent) -> Answer:
         "free_bytes": free_bytes,
         "warnings": await asyncio.to_thread(_warnings, agent, free_bytes),
     }
+
+
+async def machine() -> Answer:
+    return 200, await asyncio.to_thread(memory)
 
 
 async def _envoy_version(agent: Agent) -> str | None:

@@ -15,6 +15,7 @@ class IngestSource(models.Model):
 
     ``skew_seconds`` is the newest time stamp of a batch minus our clock at its arrival; above zero the source's clock
     runs ahead. ``resolution`` is ``exact``, or what its histograms were: ``schema 3``, ``buckets``, ``percentiles``.
+    ``dropped_at``: when something of it last found no room.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -31,6 +32,7 @@ class IngestSource(models.Model):
     skew_seconds = models.FloatField(null=True)
     resolution = models.CharField(max_length=20, default="exact")
     seen_at = models.DateTimeField(db_default=Now())
+    dropped_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints: ClassVar = [

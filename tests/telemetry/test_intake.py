@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -15,6 +16,10 @@ from django.db import OperationalError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from prometheus_client.parser import text_string_to_metric_families
 
+from apps.alerts.domain.incidents import IncidentState
+from apps.alerts.models import Incident
+from apps.alerts.services.sources import sources_look
+from apps.kernel.clock import now, set_clock
 from apps.telemetry.domain.tally import Tally
 from apps.telemetry.domain.window import WindowRequest
 from apps.telemetry.ingest import buffer as buffering
@@ -133,6 +138,32 @@ async def test_what_finds_no_room_is_dropped_and_counted_and_may_come_again(door
     await door.flush()
     again = await door.send("observations", body, Idempotency_Key="k3")
     assert again["duplicate"] is False
+
+
+async def test_who_loses_reports_is_told_by_source_and_on_call_until_it_is_over(door: Door) -> None:
+    def standing() -> list[str]:
+        sources_look()
+        rows = Incident.objects.filter(key="capacity:ingest").exclude(state=IncidentState.RESOLVED)
+        return [f"{row.severity}: {row.summary}" for row in rows]
+
+    await door.send("observations", door.columns(3), X_Pilothouse_Source="edge-8")
+    door.app.intake.buffer._tally_at = 0.0
+    await door.flush()
+    assert await read(standing) == []
+    door.app.intake.buffer._max_cells = 1
+    body = door.columns(4)
+    body["ts"] = [time.time() - 40 * place for place in range(4)]
+    await door.send("observations", body, X_Pilothouse_Source="edge-8")
+    door.app.intake.buffer._tally_at = 0.0
+    await door.flush()
+    found = await read(lambda: IngestSource.objects.get(source="edge-8"))
+    assert (found.received, found.accepted, found.dropped) == (7, 4, 3)
+    (said,) = await read(standing)
+    assert said.startswith("ticket: A sender lost reports within the last 5 min")
+    assert "edge-8 of late-arrival, 3 of 7 items so far" in said
+    moment = now()
+    with set_clock(lambda: moment + timedelta(minutes=6)):
+        assert await read(standing) == []
 
 
 async def test_a_database_that_fails_loses_and_doubles_nothing(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ registers them. Sources that evaluate anyway (apps/slo) call ``incidents_observe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 from django.db import DatabaseError, transaction
@@ -18,7 +18,16 @@ from apps.alerts.services.incidents import Observation, incidents_observe
 from apps.kernel.errors import DomainError
 
 log = structlog.get_logger(__name__)
-Source = Callable[[], Iterable[Observation]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Faults that cannot be looked at now, by the beginning of their keys: their alerts stay as they are."""
+
+    key: str
+
+
+Source = Callable[[], Iterable[Observation | Unseen]]
 _SOURCES: dict[str, Source] = {}
 
 
@@ -34,8 +43,9 @@ def sources_look() -> int:
     faults: list[Exception] = []
     for name, source in _SOURCES.items():
         try:
+            seen = list(source())  # before the transaction: it may ask other servers
             with transaction.atomic():
-                changed += len(_synchronise(name, list(source())))
+                changed += len(_synchronise(name, seen))
         except (DatabaseError, DomainError, OSError, ValueError, LookupError) as fault:
             log.warning("alert_source_failed", source=name, error=type(fault).__name__)
             faults.append(fault)
@@ -44,11 +54,13 @@ def sources_look() -> int:
     return changed
 
 
-def _synchronise(name: str, seen: list[Observation]) -> list[Incident]:
+def _synchronise(name: str, said: Sequence[Observation | Unseen]) -> list[Incident]:
+    seen = [one for one in said if isinstance(one, Observation)]
     keys = {one.key for one in seen}
+    unseen = tuple(one.key for one in said if isinstance(one, Unseen))
     # Also what a person resolved and its source has not: that it is over is what lets it begin anew.
     rows = Incident.objects.filter(source=name).exclude(state=IncidentState.RESOLVED, has_cleared=True)
-    gone = [_over(row) for row in rows if row.key not in keys]
+    gone = [_over(row) for row in rows if row.key not in keys and not row.key.startswith(unseen)]
     return incidents_observe([*(replace(one, source=name) for one in seen), *gone])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from apps.targets.domain.driver import Driver, Observed
@@ -27,6 +28,23 @@ class Watched(Protocol):
 
         Returns the revision to ask with next and every endpoint of the target. Raises DriverError.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a target's processes run on. ``address`` tells two targets on one machine."""
+
+    address: str
+    memory_bytes: int
+    memory_available_bytes: int
+
+
+@runtime_checkable
+class MachineKnown(Protocol):
+    """Runs its processes on a machine of its own and can say how full it is."""
+
+    def machine(self, *, seconds: float) -> Machine | None:
+        """Within about ``seconds``. None where its agent is too old to say. Raises DriverError."""
 
 
 @runtime_checkable

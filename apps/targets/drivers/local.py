@@ -22,6 +22,7 @@ from apps.targets.domain.driver import (
     Support,
     TargetUnreachable,
 )
+from apps.targets.domain.extras import Machine
 from apps.targets.domain.observed import observed_from_json
 from apps.targets.domain.plan import EndpointPlan, Role
 
@@ -82,6 +83,15 @@ class LocalDriver:
             warnings=tuple(data.get("warnings") or ()),
             facts={key: data[key] for key in ("envoy_version", "free_bytes") if key in data},
         )
+
+    def machine(self, *, seconds: float) -> Machine | None:
+        data = self._call("GET", "/v1/machine", missing_is_none=True, timeout=httpx.Timeout(seconds))
+        if data is None:
+            return None
+        try:
+            return Machine(self._url, int(data["memory_bytes"]), int(data["memory_available_bytes"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _bad_answer(self._url, error) from error
 
     def logs(self, endpoint: str, variant: str, *, lines: int) -> Sequence[str]:
         path = f"{_path(endpoint)}/variants/{quote(variant, safe='')}/logs"

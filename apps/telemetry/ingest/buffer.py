@@ -96,9 +96,9 @@ class CellBuffer:
         if lost or self._frozen:
             log.error("ingest.lost_at_exit", items=lost, batches=len(self._frozen))
 
-    def add(self, cells: Mapping[CellKey, Cell]) -> int:
-        """Add all that find room; returns how many items did not."""
-        dropped = 0
+    def add(self, cells: Mapping[CellKey, Cell]) -> dict[tuple[str, str], int]:
+        """Add all that find room; returns how many items of which endpoint and variant did not."""
+        dropped: dict[tuple[str, str], int] = {}
         with self._lock:
             for key, cell in cells.items():
                 known = self._cells.get(key)
@@ -113,7 +113,8 @@ class CellBuffer:
                     self._cells[key] = cell
                     self._bytes += cell.size
                 else:
-                    dropped += cell.items
+                    whose = key.endpoint, key.variant
+                    dropped[whose] = dropped.get(whose, 0) + cell.items
         return dropped
 
     def _run(self) -> None:

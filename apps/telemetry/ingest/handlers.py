@@ -119,10 +119,11 @@ class Intake:
             return await self._committed(parsed, key, source)
         if key and key in self._keys:
             return self._duplicate("observations", parsed)
-        dropped = self.buffer.add(parsed.cells)
+        lost = self.buffer.add(parsed.cells)
+        dropped = sum(lost.values())
         if key and not dropped:
             self._keys.add(key)  # a body of which something was dropped may come again
-        self._count("observations", parsed, dropped, source)
+        self._count("observations", parsed, dropped, source, lost)
         return _told(parsed, dropped, status=503 if dropped and dropped == parsed.tally.accepted + dropped else 202)
 
     async def _committed(self, parsed: Parsed, key: bytes, source: str) -> Answer:
@@ -158,7 +159,10 @@ class Intake:
             {"accepted": 0, "rejected_count": tally.received, "dropped": 0, "rejected": [], "duplicate": True}
         )
 
-    def _count(self, form: str, parsed: Parsed, dropped: int, source: str) -> None:
+    def _count(
+        self, form: str, parsed: Parsed, dropped: int, source: str, lost: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
+        """``lost``: what the buffer dropped, by endpoint and variant; without it all that was dropped was the whole."""
         tally = parsed.tally
         tally.accepted -= dropped
         tally.dropped += dropped
@@ -169,7 +173,9 @@ class Intake:
             items = sum(
                 cell.items for at, cell in parsed.cells.items() if (at.endpoint, at.variant) == (endpoint, variant)
             )
-            self.ledger.source((source, form, endpoint, variant), Tally(items, items), skew, parsed.resolution)
+            gone = (items if dropped else 0) if lost is None else lost.get((endpoint, variant), 0)
+            counted = Tally(items, items - gone, dropped=gone)
+            self.ledger.source((source, form, endpoint, variant), counted, skew, parsed.resolution)
 
     # --- OTLP -------------------------------------------------------------------------------------------------
     async def metrics(self, raw: bytes, headers: Headers) -> Answer:
@@ -181,9 +187,10 @@ class Intake:
         rejected, dropped, words = 0, 0, ""
         for source, parsed in found.items():
             lost = self.buffer.add(parsed.cells)
+            gone = sum(lost.values())
             # A cell can hold several points; what the buffer lost is counted in points.
-            self._count("otlp", parsed, min(lost, parsed.tally.accepted), source)
-            rejected, dropped = rejected + parsed.tally.rejected, dropped + lost
+            self._count("otlp", parsed, min(gone, parsed.tally.accepted), source, lost)
+            rejected, dropped = rejected + parsed.tally.rejected, dropped + gone
             words = words or (parsed.rejected[0].detail if parsed.rejected else "")
         answer = ExportMetricsServiceResponse()
         if rejected or dropped:
@@ -230,7 +237,9 @@ class Intake:
             parsed.tally.skewed += tally.skewed
             skew = None if event.at is None else event.at - now
             self.ledger.source((event.source[:120], "events", endpoint, key), tally, skew)
-        return 0 if is_kept else 1
+            return 0
+        self.ledger.source((event.source[:120], "events", endpoint, key), Tally(1, dropped=1), None)
+        return 1
 
     # --- samples and labels -----------------------------------------------------------------------------------
     async def inferences(self, raw: bytes) -> Answer:

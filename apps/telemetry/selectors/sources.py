@@ -47,6 +47,11 @@ def ingest_source_list(endpoint: str) -> list[IngestSource]:
     return list(IngestSource.objects.filter(endpoint=endpoint).order_by("-seen_at")[:RECENT])
 
 
+def ingest_losses(since: datetime) -> list[IngestSource]:
+    """Who has sent something that found no room since then, the newest loss first."""
+    return list(IngestSource.objects.filter(dropped_at__gte=since).order_by("-dropped_at", "pk")[:RECENT])
+
+
 def resolution_of(endpoint: str, variant: str, since: datetime) -> str:
     """``exact``, or what the coarsest latency source of a variant was since then: to be shown beside a percentile."""
     sent = IngestSource.objects.filter(endpoint=endpoint, variant=variant, seen_at__gte=since).exclude(

@@ -18,14 +18,14 @@ from apps.telemetry.services.policies import rules_of
 
 _UPSERT = """
     INSERT INTO telemetry_ingestsource AS t (source, format, endpoint, variant, received, accepted, rejected, dropped,
-                                             late, skewed, skew_seconds, resolution, seen_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                                             late, skewed, skew_seconds, resolution, seen_at, dropped_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (endpoint, variant, source, format) DO UPDATE SET
       received = t.received + excluded.received, accepted = t.accepted + excluded.accepted,
       rejected = t.rejected + excluded.rejected, dropped = t.dropped + excluded.dropped,
       late = t.late + excluded.late, skewed = t.skewed + excluded.skewed,
       skew_seconds = coalesce(excluded.skew_seconds, t.skew_seconds), resolution = excluded.resolution,
-      seen_at = excluded.seen_at
+      seen_at = excluded.seen_at, dropped_at = coalesce(excluded.dropped_at, t.dropped_at)
     """
 
 
@@ -55,7 +55,7 @@ def source_tallies_add(taken: Mapping[SourceKey, SourceTally]) -> None:
         (
             source.replace("\x00", "")[:120], form, endpoint, variant, one.tally.received, one.tally.accepted,
             one.tally.rejected, one.tally.dropped, one.tally.late, one.tally.skewed, one.skew_seconds, one.resolution,
-            moment,
+            moment, moment if one.tally.dropped else None,
         )
         for (source, form, endpoint, variant), one in sorted(taken.items())
     ]  # fmt: skip
