@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.experiments.domain.design import Design
+from apps.experiments.domain.dimensions import OTHER, cells_pooled
 from apps.experiments.domain.measuring import Measured, measure
 from apps.experiments.domain.sums import CellRow
 from apps.experiments.domain.words import ARMS
@@ -14,8 +15,6 @@ from apps.kernel.stats.comparison import Comparisons
 from apps.kernel.stats.difference import probability_above
 from apps.kernel.stats.multiple import benjamini_hochberg
 from apps.kernel.stats.undefined import Undefined
-
-MAX_VALUES = 50
 
 
 def measured_show(found: Measured) -> dict[str, Any]:
@@ -70,14 +69,15 @@ def comparison_show(found: Comparisons) -> dict[str, Any]:
 def dimensions_show(
     design: Design, cells: Sequence[CellRow], periods: Sequence[int], *, as_of: float
 ) -> list[dict[str, Any]]:
-    """The primary metric in every value of every dimension, p-values adjusted for how many there are: for exploring,
-    never for a verdict."""
+    """The primary metric in the most frequent values of every dimension, and in all others together, p-values adjusted
+    for how many there are: for exploring, never for a verdict."""
     metric = design.primary_metric
-    values = sorted({cell.dimension for cell in cells if cell.metric == metric.key and cell.dimension})
+    primary = [cell for cell in cells if cell.metric == metric.key and cell.dimension]
     shown = []
     for name in design.dimensions:
-        mine = [value for value in values if value.startswith(f"{name}=")][:MAX_VALUES]
-        found = [measure(metric, cells, periods, as_of=as_of, alpha=design.alpha, dimension=value) for value in mine]
+        pooled = cells_pooled(primary, name)
+        mine = sorted({cell.dimension for cell in pooled}, key=lambda value: (value == f"{name}={OTHER}", value))
+        found = [measure(metric, pooled, periods, as_of=as_of, alpha=design.alpha, dimension=value) for value in mine]
         adjusted: Any = benjamini_hochberg([float(one.comparison.p_value) for one in found]) if found else []
         shown.append(
             {

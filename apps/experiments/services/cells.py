@@ -11,6 +11,7 @@ import orjson
 from django.db import connection, transaction
 
 from apps.experiments.domain.design import Design, Metric
+from apps.experiments.domain.dimensions import OTHER, named_by_group
 from apps.experiments.domain.measuring import variables_of
 from apps.experiments.domain.sums import UNITS, CellRow, histogram_json
 from apps.experiments.domain.words import MetricKind, Source
@@ -21,8 +22,6 @@ from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.kernel.stats.moments import Moments
 
 HOURS_AT_ONCE = 24
-VALUES_KEPT = 50
-OTHER = "(other)"
 
 # One row per unit: its cohort, and per event how many outcomes came in its window and their sum. Outcomes before the
 # exposure cannot be its effect.
@@ -142,17 +141,18 @@ def _units(experiment: Experiment, metric: Metric | None, hours: Sequence[int]) 
 
 
 def _by_dimension(design: Design, rows: list[tuple[Any, ...]]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-    """All units as "", then every value of every dimension; rare values beyond the fiftieth share one."""
+    """All units as "", then every value of every dimension; in each hour the rare ones beyond the fiftieth share one.
+
+    Hours are added up by themselves, a few at a time: what a value is called may depend on nothing outside its own.
+    """
     yield "", rows
     parsed = [_parsed(row[3]) for row in rows] if design.dimensions else []
     for name in design.dimensions:
+        told = [(row, said[name]) for row, said in zip(rows, parsed, strict=True) if said.get(name) is not None]
+        named = named_by_group((row[2], value) for row, value in told)
         found: dict[str, list[tuple[Any, ...]]] = {}
-        for row, said in zip(rows, parsed, strict=True):
-            value = said.get(name)
-            if value is None:
-                continue
-            key = value if value in found or len(found) < VALUES_KEPT else OTHER
-            found.setdefault(key, []).append(row)
+        for row, value in told:
+            found.setdefault(value if value in named[row[2]] else OTHER, []).append(row)
         for value, chosen in sorted(found.items()):
             yield f"{name}={value}", chosen
 

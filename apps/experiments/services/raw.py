@@ -27,7 +27,7 @@ from apps.experiments.domain.sums import UNITS, CellRow
 from apps.experiments.domain.words import ENDED
 from apps.experiments.models import Change, Experiment, Exposure, Outcome
 from apps.experiments.selectors import RELATED, exposure_counts
-from apps.experiments.services.cells import OTHER, cells_computed, cells_read, cells_refresh
+from apps.experiments.services.cells import cells_computed, cells_read, cells_refresh
 from apps.kernel.actor import SYSTEM
 from apps.kernel.clock import now
 
@@ -92,11 +92,6 @@ def raw_fault(experiment: Experiment) -> str:
     computed = {_place(row): row for row in cells_computed(experiment)}
     keys = {row.metric for row in computed.values()} | _event_keys(experiment)
     stored = {_place(row): row for row in cells_read(experiment) if row.metric in keys}
-    # which values share "(other)" depends on the order of the rows
-    mixed = {place[1].partition("=")[0] for place in [*computed, *stored] if place[1].endswith(f"={OTHER}")}
-    for rows_of in (computed, stored):
-        for place in [place for place in rows_of if place[1].partition("=")[0] in mixed]:
-            del rows_of[place]
     for place in sorted(computed.keys() ^ stored.keys()):
         row = computed.get(place) or stored[place]
         if row.n or any(row.sums):  # a cell of nobody is as good as none
