@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 
@@ -62,6 +63,83 @@ def test_another_strategy_carries_nothing_of_an_experiment(world: World, browser
         assert f'name="model" value="{DRAFT["model"]}"' in html
     alice.get(address.replace("strategy=canary", "strategy=ab"))  # the usual values are there again
     assert 'name="ab_baseline"' in alice.get(address.replace("strategy=canary", "strategy=ab")).content.decode()
+
+
+THEIRS = {"ab_metric": "event", "ab_event": "bought", "ab_baseline": "4.5", "ab_per_day": "", "ab_why": "A & B < C",
+          "ab_slow_ms": "320"}  # fmt: skip
+
+
+def values_of(html: str) -> dict[str, str]:
+    """What the form of the step would send of an experiment."""
+    found: dict[str, str] = {}
+    for tag in re.findall(r"<input[^>]*>", html):
+        said = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+        if said.get("name", "").startswith("ab_"):
+            found[said["name"]] = said["value"]
+    found |= dict(re.findall(r'<textarea[^>]* name="(ab_\w+)"[^>]*>([^<]*)</textarea>', html))
+    for name, options in re.findall(r'<select[^>]* name="(ab_\w+)"[^>]*>(.*?)</select>', html, re.DOTALL):
+        found[name] = re.findall(r'value="([^"]*)" selected', options)[0]
+    return {name: unescape(value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("way", [("canary",), ("shadow", "blue_green"), ("recreate", "canary", "shadow")])
+def test_what_was_typed_into_an_experiment_is_there_again_after_a_look_at_other_strategies(
+    world: World, browser: Browser, way: tuple[str, ...]
+) -> None:
+    alice = browser("alice")
+    typed = {**TYPED, **THEIRS}
+    before = values_of(alice.get("/rollouts/new/", {**typed, "step": "how"}).content.decode())
+    assert before.items() >= THEIRS.items()
+    sent, html = typed, ""
+    for strategy in way:
+        html = alice.get("/rollouts/new/", {**sent, "strategy": strategy, "step": "how"}, follow=True).content.decode()
+        sent = {name: value for name, value in sent.items() if not name.startswith("ab_")}
+        assert values_of(html) == {}
+        assert "The experiment" not in html
+    back = alice.get("/rollouts/new/", {**sent, "strategy": "ab", "step": "how"}, follow=True)
+    assert values_of(back.content.decode()) == before
+    assert "ab_event=bought" in back.redirect_chain[-1][0], "the address of a step carries what is chosen"
+
+
+def test_what_was_typed_for_one_version_is_not_proposed_for_another(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    alice.get("/rollouts/new/", {**TYPED, **THEIRS, "strategy": "canary", "step": "how"})
+    other = alice.get("/rollouts/new/", {**DRAFT, "version": "2.0.0", "strategy": "ab", "step": "how"}, follow=True)
+    assert "bought" not in other.content.decode()
+    same = alice.get("/rollouts/new/", {**DRAFT, "strategy": "ab", "step": "guardrails"}, follow=True)
+    assert "bought" not in same.content.decode(), "a shared address means what it says"
+    again = alice.get("/rollouts/new/", {**DRAFT, "strategy": "ab", "step": "how"}, follow=True)
+    assert "bought" in again.content.decode()
+
+
+def test_what_another_strategy_does_not_use_is_neither_in_its_plan_nor_kept_after_the_start(
+    world: World, browser: Browser
+) -> None:
+    alice = browser("alice")
+    typed = {**TYPED, **THEIRS, "keep_warm": "90", "approval": "two"}
+    shadow = alice.get("/rollouts/new/", {**typed, "strategy": "shadow", "step": "start"}, follow=True).content.decode()
+    assert "bought" not in shadow
+    assert 'name="keep_warm"' not in shadow
+    found = re.search(r'name="plan_hash" value="([^"]+)"', shadow)
+    assert found is not None
+    answer = alice.post("/rollouts/new/", {**DRAFT, "strategy": "shadow", "plan_hash": found.group(1)})
+    assert answer.status_code == 302
+    plan = Rollout.objects.get().plan
+    assert not {"experiment", "approval"} & {step["kind"] for step in plan["steps"]}
+    later = alice.get("/rollouts/new/", {**DRAFT, "strategy": "ab", "step": "how"}, follow=True).content.decode()
+    assert "bought" not in later
+
+
+def test_an_approval_and_a_warm_version_come_back_after_a_shadow_and_once(world: World, browser: Browser) -> None:
+    alice = browser("alice")
+    canary = {**DRAFT, "strategy": "canary", "step": "how"}
+    alice.get("/rollouts/new/", {**canary, "keep_warm": "90", "approval": "two", "strategy": "shadow"})
+    back = alice.get("/rollouts/new/", canary, follow=True).content.decode()
+    assert re.search(r'name="keep_warm" value="90"', back)
+    assert re.search(r'value="two" data-reload checked', back)
+    alice.get("/rollouts/new/", {**canary, "keep_warm": "", "approval": "two", "step": "guardrails"})
+    again = alice.get("/rollouts/new/", {**canary, "approval": "two"}, follow=True).content.decode()
+    assert re.search(r'name="keep_warm" value=""', again), "emptied is emptied"
 
 
 def test_what_is_reckoned_says_when_and_what_is_pinned_says_so(world: World, browser: Browser) -> None:

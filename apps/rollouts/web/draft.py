@@ -125,10 +125,15 @@ class Draft:
     @property
     def carried(self) -> dict[str, str]:
         """The values that an address or a form takes along: those that the chosen strategy uses."""
-        unused = set() if self.is_ab else set(TRIAL_FIELDS)
-        unused |= set() if self.keeps_warm else {"keep_warm"}
-        unused |= {"approval"} if self["strategy"] == Strategy.SHADOW else set()
-        return {name: self[name] for name in FIELDS if self[name] and name not in unused}
+        return {name: self[name] for name in FIELDS if self[name] and self.uses(name)}
+
+    def uses(self, name: str) -> bool:
+        """Whether the chosen strategy makes anything of a field."""
+        if name in TRIAL_FIELDS:
+            return self.is_ab
+        if name == "keep_warm":
+            return self.keeps_warm
+        return name != "approval" or self["strategy"] != Strategy.SHADOW
 
     def rest(self, shown: Iterable[str]) -> list[tuple[str, str]]:
         """What the fields of a step do not carry themselves, for hidden inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -22,6 +23,7 @@ from apps.rollouts.web.draft import APPROVALS, PROFILE_WORDS, STEP_OF, STEPS, Dr
 from apps.rollouts.web.dry_run import PlanView, plan_view
 from apps.rollouts.web.fit import unfit_sentence
 from apps.rollouts.web.plan_diff import plan_changes, plan_text, shown_plan
+from apps.rollouts.web.put_aside import forget, put_aside, take_back
 from apps.rollouts.web.strategy_cards import APPROVAL_CARDS, CARDS
 from apps.rollouts.web.trial_draft import METRICS, THEN, TRIAL_FIELDS, UNITS
 from apps.targets.selectors import capabilities_of, endpoint_get, endpoint_list
@@ -47,17 +49,27 @@ SHOWN = {
 def new(request: HttpRequest) -> HttpResponse:
     """GET shows a step, or the first faulty one before it (422). POST starts."""
     draft = Draft.read(request.POST if request.method == "POST" else request.GET)
-    if request.method == "GET" and not draft.is_ab and not set(TRIAL_FIELDS).isdisjoint(request.GET):
-        return redirect(f"{request.path}{_address(draft, request.GET.get('step', 'what'))}")
+    wanted = request.GET.get("step", "what")
+    if request.method == "GET" and (better := _better_address(request, draft, wanted)):
+        return redirect(f"{request.path}{better}")
     actor = actor_of_request(request)
     version, endpoint = _chosen(actor, draft)
-    wanted = request.GET.get("step", "what")
     # the target is asked where its answer is shown; starting asks it again by itself
     is_asked = request.method != "POST" and wanted in ASKS_TARGET
     plan = _plan(actor, draft, version, endpoint, is_asked=is_asked)
     if request.method == "POST":
         return _start(request, draft, version, endpoint, plan)
     return _show(request, draft, version, endpoint, plan, wanted=wanted)
+
+
+def _better_address(request: HttpRequest, draft: Draft, wanted: str) -> str:
+    """Where the strategy was changed: the address without what the new one does not use, or with what was typed for it
+    before; "" for an address that is good."""
+    put_aside(request, draft)
+    found = take_back(request, draft) if wanted == "how" else {}
+    if not found and (draft.is_ab or set(TRIAL_FIELDS).isdisjoint(request.GET)):
+        return ""
+    return _address(draft, wanted, found)
 
 
 def _start(
@@ -87,6 +99,7 @@ def _start(
         return _show(
             request, draft, version, endpoint, plan, wanted="start", stays=True, status=409, changes=changes
         )  # fmt: skip
+    forget(request)
     return redirect("rollouts:detail", rollout.pk)
 
 
@@ -199,8 +212,8 @@ def _steps(draft: Draft, step: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _address(draft: Draft, step: str) -> str:
-    return f"?{urlencode({**draft.carried, 'boxes': '1', 'step': step})}"
+def _address(draft: Draft, step: str, typed: Mapping[str, str] | None = None) -> str:
+    return f"?{urlencode({**draft.carried, **(typed or {}), 'boxes': '1', 'step': step})}"
 
 
 def _hidden(draft: Draft, step: str) -> list[tuple[str, str]]:
