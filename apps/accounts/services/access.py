@@ -32,6 +32,7 @@ class Every(Enum):
 
 
 EVERY: Final = Every.EVERY
+HIDDEN: Final = "There is nothing here, or you may not see it."
 
 
 def scopes_of(user: User) -> frozenset[Scope]:
@@ -126,23 +127,30 @@ def access_require(actor: Actor, action: str, team: str | None = None, environme
     """Raises NotFound where the actor may not even look, Forbidden where it may not act."""
     if access_allows(actor, action, team, environment):
         return
-    read = read_action_of(action)
-    is_scoped = team not in {None, ANY} or environment not in {None, ANY}
-    if is_scoped and not (action != read and access_allows(actor, read, team, environment)):
-        raise NotFound("not_found", "There is nothing here, or you may not see it.")
+    if _is_hidden(actor, action, team, environment):
+        raise NotFound("not_found", HIDDEN)
     raise _forbidden(actor, action, team, environment)
 
 
 def access_refusal(actor: Actor, action: str, team: str | None = None, environment: str | None = None) -> str:
     """Why ``actor`` may not do ``action`` here, as the sentence beside a button, with who can; empty when they may."""
-    try:
-        access_require(actor, action, team, environment)
-    except Forbidden as refused:
-        where = f" in {environment}" if environment not in {None, ANY} else ""
-        return look_only(refused.extra["roles"], where, refused.extra["people"])
-    except NotFound as hidden:
-        return hidden.detail
-    return ""
+    if access_allows(actor, action, team, environment):
+        return ""
+    return HIDDEN if _is_hidden(actor, action, team, environment) else refusal_sentence(action, team, environment)
+
+
+def refusal_sentence(action: str, team: str | None = None, environment: str | None = None) -> str:
+    """The same sentence for everybody who may look here and not do ``action``. One query."""
+    where = f" in {environment}" if environment not in {None, ANY} else ""
+    roles = [role.value for role in who_can(action)]
+    return look_only(roles, where, people_with(roles, team, environment))
+
+
+def _is_hidden(actor: Actor, action: str, team: str | None, environment: str | None) -> bool:
+    """Whether an actor who may not do ``action`` here may not even look."""
+    read = read_action_of(action)
+    is_scoped = team not in {None, ANY} or environment not in {None, ANY}
+    return is_scoped and not (action != read and access_allows(actor, read, team, environment))
 
 
 def visible_teams(actor: Actor, action: str) -> frozenset[str] | Every:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Max, Prefetch, Q, QuerySet
 
-from apps.accounts.services.access import EVERY, Every, scope_q, visible_teams
+from apps.accounts.services.access import EVERY, Every, access_allows, scope_q, visible_teams
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput, NotFound
 from apps.registry.domain.names import alias_at as alias_instant
@@ -41,6 +41,13 @@ def model_get(name: str, *, actor: Actor | None = None) -> Model:
     if model is None:
         raise NotFound("model_unknown", f"There is no model {name}.", extra={"model": name})
     return model
+
+
+def readable_require(actor: Actor, model: Model) -> None:
+    """For a model that was looked up for everybody: raises NotFound, as ``model_get`` does, unless ``actor`` may read
+    it."""
+    if not access_allows(actor, READ, model.team_id):
+        raise NotFound("model_unknown", f"There is no model {model.name}.", extra={"model": model.name})
 
 
 def model_list(
@@ -118,6 +125,15 @@ def version_list(model_name: str, *, only_deployable: bool = True, actor: Actor 
     if only_deployable:
         found = found.filter(major__isnull=False)
     return list(found.order_by("-number"))
+
+
+def version_marks(model_id: str) -> tuple[object, ...]:
+    """Other ones when a version of the model is registered, becomes ready, is changed or deleted. One small query."""
+    ready = Count("pk", filter=Q(status=VersionStatus.READY))
+    found = ModelVersion.objects.filter(model_id=model_id).aggregate(
+        count=Count("pk"), ready=ready, newest=Max("updated_at")
+    )
+    return tuple(found.values())
 
 
 def alias_list(model_name: str, *, actor: Actor | None = None) -> list[Alias]:

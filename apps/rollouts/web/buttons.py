@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,10 +35,15 @@ class Button:
 def buttons_of(request: HttpRequest, rollout: Rollout) -> list[Button]:
     """Running: pause or resume, promote, abort, roll back. Ended: acknowledge that it went back, retry, or roll back to
     the version before."""
+    actor = actor_of_request(request)
+    return buttons_for(rollout, lambda action: why_not_at(actor, action, rollout.endpoint))
+
+
+def buttons_for(rollout: Rollout, who_not: Callable[[str], str]) -> list[Button]:
+    """The same; ``who_not`` says of an action why those who look may not do it, "" where they may."""
     refusals = {item.command: "" if item.is_allowed else item.reason for item in allowed_commands(rollout)}
-    actor, endpoint = actor_of_request(request), rollout.endpoint
     return [
-        replace(button, why_not=why_not_at(actor, f"rollout.{button.command}", endpoint) or refusals[button.command])
+        replace(button, why_not=who_not(f"rollout.{button.command}") or refusals[button.command])
         for button in _wanted(rollout)
     ]
 

@@ -12,14 +12,12 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
 from apps.accounts.web_access import actor_of_request, declares
-from apps.kernel.buttons import reasons_of
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
 from apps.kernel.looks import LOOKS, once
 from apps.kernel.rendered import SHARED, step_of_now
-from apps.registry.selectors import version_by, version_list
+from apps.registry.selectors import version_by
 from apps.rollouts.selectors import active_of, rollout_list
-from apps.rollouts.web.buttons import buttons_of
 from apps.rollouts.web.figures import charts_of
 from apps.rollouts.web.measures import in_story, measure
 from apps.rollouts.web.offers import offers_of
@@ -32,7 +30,6 @@ from apps.targets.services.story import endpoint_divergences
 from apps.telemetry.selectors import newest_arrival
 
 if TYPE_CHECKING:
-    from apps.rollouts.models import Rollout
     from apps.targets.models import Endpoint
 
 EVENTS = 12
@@ -77,20 +74,6 @@ def _traffic(endpoint: Endpoint) -> str:
 @declares("endpoint.read")
 @cache_control(private=True, no_cache=True)
 @conditional_page
-def endpoint_offers(request: HttpRequest, name: str) -> HttpResponse:
-    """What this person could roll out here next; nothing while a rollout moves it."""
-    actor = actor_of_request(request)
-    endpoint = endpoint_of(request, name)
-    if _active(request, endpoint):
-        return render(request, "rollouts/_offers.html", {"offers": []})
-    versions = {endpoint.model.name: version_list(endpoint.model.name, actor=actor)}
-    offers = offers_of(actor, [endpoint], versions)
-    return render(request, "rollouts/_offers.html", {"offers": offers})
-
-
-@declares("endpoint.read")
-@cache_control(private=True, no_cache=True)
-@conditional_page
 def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     """Latency, errors and split under one time axis. Raises NotFound for a range that is not offered."""
     if span not in RANGES:
@@ -124,27 +107,11 @@ def _marks(request: HttpRequest, endpoint: Endpoint) -> tuple[object, ...]:
     return endpoint.revision, endpoint.generation, _changed_at(endpoint), *looked
 
 
-def _active(request: HttpRequest, endpoint: Endpoint) -> Rollout | None:
-    """The one that moves it, or is about to; read once for a page."""
-    return once(request, ("active", endpoint.pk), lambda: active_of(endpoint.pk))
-
-
 def _changed_at(endpoint: Endpoint) -> datetime | None:
     """Since when the target routes as the plan has it: the requests of this split are counted from there."""
     plan, observed = plan_of(endpoint), observed_of(endpoint)
     route = observed.route if observed else None
     return route.applied_at if plan and route and route.period == plan.route.period else None
-
-
-@declares("endpoint.read")
-@cache_control(private=True, no_cache=True)
-def endpoint_actions(request: HttpRequest, name: str) -> HttpResponse:
-    """What can be pressed here now, each button with what it does: of the rollout that moves, else of the last one."""
-    endpoint = endpoint_of(request, name)
-    rollout = _active(request, endpoint) or rollout_list(endpoint_id=endpoint.pk).first()
-    buttons = [button for button in buttons_of(request, rollout) if button.means] if rollout else []
-    context = {"endpoint": endpoint, "rollout": rollout, "buttons": buttons, "reasons": reasons_of(buttons)}
-    return render(request, "rollouts/_endpoint_actions.html", context)
 
 
 @declares("endpoint.read")

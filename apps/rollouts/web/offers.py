@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -42,6 +42,21 @@ def offers_of(
 
     ``versions`` maps a model's name to its versions. One query for all endpoints.
     """
+
+    def who_not(endpoint: Any) -> str:
+        return why_not_at(actor, "rollout.start", endpoint)
+
+    return offers_for(endpoints, versions, who_not, only_newer=only_newer)
+
+
+def offers_for(
+    endpoints: Sequence[Any],
+    versions: Mapping[str, Iterable[Any]],
+    who_not: Callable[[Any], str],
+    *,
+    only_newer: bool = True,
+) -> list[Offer]:
+    """The same; ``who_not`` says of an endpoint why those who look may start nothing there, "" where they may."""
     ids = [endpoint.pk for endpoint in endpoints]
     before: dict[tuple[str, str], Rollout] = {}
     busy: set[str] = set()
@@ -51,13 +66,13 @@ def offers_of(
             busy.add(rollout.endpoint_id)
     offers = []
     for endpoint in endpoints:
-        who_not = why_not_at(actor, "rollout.start", endpoint)
+        refusal = who_not(endpoint)
         for version in sorted(versions.get(endpoint.model.name, ()), key=_order):
             why_not = _why_not(endpoint, version, endpoint.pk in busy)
             is_newer = endpoint.stable_version is None or _order(version) > _order(endpoint.stable_version)
             if version.pk == endpoint.stable_version_id or (only_newer and (why_not or not is_newer)):
                 continue
-            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk)), who_not))
+            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk)), refusal))
     return offers
 
 

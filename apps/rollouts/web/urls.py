@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.rollouts.web import commands, endpoint_parts, pages, sequence_new, sequences, wizard
+from apps.rollouts.web import commands, endpoint_parts, endpoint_rights, pages, sequence_new, sequences, wizard
 
 app_name = "rollouts"
 urlpatterns = [
@@ -10,9 +10,9 @@ urlpatterns = [
     path("_rows/", pages.rows, name="rows"),
     path("new/", wizard.new, name="new"),
     path("at/<slug:name>/traffic/", endpoint_parts.endpoint_traffic, name="endpoint_traffic"),
-    path("at/<slug:name>/offers/", endpoint_parts.endpoint_offers, name="endpoint_offers"),
+    path("at/<slug:name>/offers/", endpoint_rights.endpoint_offers, name="endpoint_offers"),
     path("at/<slug:name>/charts/<str:span>/", endpoint_parts.endpoint_charts, name="endpoint_charts"),
-    path("at/<slug:name>/actions/", endpoint_parts.endpoint_actions, name="endpoint_actions"),
+    path("at/<slug:name>/actions/", endpoint_rights.endpoint_actions, name="endpoint_actions"),
     path("at/<slug:name>/events/", endpoint_parts.endpoint_events, name="endpoint_events"),
     path("of/<str:name>/live/", endpoint_parts.model_live, name="model_live"),
     path("of/<str:name>/<str:reference>/offers/", endpoint_parts.version_offers, name="version_offers"),

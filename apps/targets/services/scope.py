@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from apps.accounts.services.access import access_allows, access_refusal, access_require
+from apps.accounts.services.access import access_allows, access_refusal, access_require, refusal_sentence
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.errors import NotFound
 from apps.targets.selectors import endpoint_get
@@ -47,3 +48,15 @@ def why_not_shared(actor: Actor, action: str, environment: str) -> str:
 def why_not_at(actor: Actor, action: str, endpoint: Endpoint) -> str:
     """Why ``actor`` may not do ``action`` at ``endpoint``, with who can; empty when they may."""
     return access_refusal(actor, action, endpoint.team_id, endpoint.target.environment)
+
+
+def allowed_at(actor: Actor, actions: Iterable[str], endpoint: Endpoint) -> frozenset[str]:
+    """Those of ``actions`` that ``actor`` may do at ``endpoint``. No query: it is asked for every answer, and what is
+    drawn for one set of rights is given to everybody who has the same."""
+    place = endpoint.team_id, endpoint.target.environment
+    return frozenset(action for action in actions if access_allows(actor, action, *place))
+
+
+def why_not_among(allowed: frozenset[str], action: str, endpoint: Endpoint) -> str:
+    """``why_not_at`` for whoever may see ``endpoint`` and do ``allowed`` there: it names nobody who asks."""
+    return "" if action in allowed else refusal_sentence(action, endpoint.team_id, endpoint.target.environment)
