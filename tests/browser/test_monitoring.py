@@ -348,6 +348,7 @@ DRAWN = """(() => { document.querySelector("[data-shared-cursor]").scrollIntoVie
 MIDDLE = """(() => { const box = document.querySelector('[data-figure="latency"] .nsewdrag').getBoundingClientRect();
   return [box.left, box.width, box.top + box.height / 2]; })()"""
 HOVERED = "document.querySelectorAll('.hoverlayer .hovertext, .hoverlayer .legend').length"
+MOMENTS = """(document.querySelector('[data-figure="latency"] .js-plotly-plot')._hoverdata ?? []).map((one) => one.x)"""
 REDRAW = """Promise.all([...document.querySelectorAll(".js-plotly-plot")].map(async (plot) => {
   const begun = performance.now(); await Plotly.redraw(plot); return performance.now() - begun;
 }))"""
@@ -378,6 +379,10 @@ def test_ten_versions_over_thirty_days_are_told_apart_and_answer_the_pointer(see
         seen.mouse.move(left + share * width, middle, steps=3)
         until(seen, f"{HOVERED} > 1")
         took.append(time.perf_counter() - begun)
+    left, width, middle = seen.evaluate(MIDDLE)
+    for place in range(20, int(width) - 20, 5):
+        seen.mouse.move(left + place, middle)
+        assert len(set(seen.evaluate(MOMENTS))) <= 1, "a version that has left is not shown beside those that came"
     print(f"first drawn {loaded:.1f} s, redrawn {redrawn} ms, hover {took} s")
     if PICTURES:
         looked_at(seen, f"{ENDPOINT}?range=30d", "ten-versions")

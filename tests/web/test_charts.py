@@ -15,7 +15,7 @@ from apps.kernel.figures import NARROWEST_PX
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.window import Window
 from apps.telemetry.selectors import Point
-from apps.telemetry.web.charts import CHARTS, error_chart, keys_of, latency_chart, split_chart
+from apps.telemetry.web.charts import CHARTS, error_chart, keys_of, latency_chart, rate_chart, split_chart
 
 SINCE, UNTIL, STEP = 1_763_712_000, 1_763_712_300, 10
 TONES = {"v1-1-0": ("1.1.0", "candidate"), "v1-0-0": ("1.0.0", "stable")}
@@ -126,6 +126,30 @@ def test_names_at_the_end_stand_a_line_apart_and_inside_the_chart() -> None:
     places = sorted(item["y"] / top * 150 + item["yshift"] for item in figure["layout"]["annotations"])
     assert all(after - before >= 12 for before, after in pairwise(places))
     assert places[-1] < 151
+
+
+@pytest.mark.parametrize("per_point", [1, 300, 4_000])
+def test_the_names_beside_the_requests_stand_inside_the_chart_whatever_the_rate(per_point: int) -> None:
+    tones = {f"v1-{n}-0": (f"1.{n}.0", "stable") for n in range(2)}
+    points = {key: [point(SINCE + 10 * i, 0.02, total=per_point) for i in range(30)] for key in tones}
+    figure, _ = rate_chart(**{**SHARED, "points": points, "tones": tones})
+    top = figure["layout"]["yaxis"]["range"][1]
+    assert top >= per_point / 10
+    places = [item["y"] / top * 150 + item["yshift"] for item in figure["layout"]["annotations"]]
+    assert len(places) == 2
+    assert all(0 <= place < 151 for place in places)
+
+
+def test_percentiles_are_read_in_their_order_and_each_line_answers_for_its_own_step() -> None:
+    figure, _ = latency_chart(**SHARED)
+    read = sorted((trace for trace in figure["data"] if "hovertemplate" in trace), key=lambda one: one["legendrank"])
+    versions = list(dict.fromkeys(trace["name"].split()[0] for trace in read))
+    wanted = [f"{version} {which}" for version in versions for which in ("p50", "p95", "p99")]
+    assert [trace["name"] for trace in read] == wanted
+    charts = (latency_chart(**SHARED), error_chart(**SHARED), rate_chart(**SHARED))
+    lines = [trace for drawn, _ in charts for trace in drawn["data"] if "hovertemplate" in trace]
+    assert len(lines) == 3 * 2 + 2 + 2
+    assert all(9_900 < trace["xperiod"] < 10_000 for trace in lines), "a step of 10 s, and none of the next"
 
 
 def test_the_error_rate_is_the_share_of_judged_requests() -> None:

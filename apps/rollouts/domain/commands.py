@@ -52,15 +52,16 @@ def answer(state: RolloutState, seen: Seen, request: Request) -> Action:
 def refusal_of(state: RolloutState, command: Command) -> Conflict | None:
     """Why ``command`` is not possible by the phase alone; None when it is."""
     phase, extra = state.phase, {"phase": state.phase.value, "revision": state.revision, "step": state.step}
+    word = phase.value.replace("_", " ")
     if phase in TERMINAL:
-        return Conflict("rollout_finished", f"This rollout has ended ({phase.value}); start a new one.", extra=extra)
+        return Conflict("rollout_finished", f"This rollout has ended ({word}); start a new one.", extra=extra)
     match command:
         case Command.PAUSE:
             if not is_possible(phase, "Pause"):
-                return Conflict("cannot_pause", f"Nothing to pause while {phase.value}.", extra=extra)
+                return Conflict("cannot_pause", f"Nothing to pause while {word}.", extra=extra)
         case Command.RESUME:
             if not is_possible(phase, "Resume"):
-                return Conflict("not_paused", f"Nothing to resume while {phase.value}.", extra=extra)
+                return Conflict("not_paused", f"Nothing to resume while {word}.", extra=extra)
             if phase is Phase.WAITING and state.is_at_approval:
                 detail = f"Step {state.step + 1} waits for an approval: decide on its review; nothing else passes it."
                 return Conflict("approval_awaited", detail, extra=extra)
@@ -70,7 +71,7 @@ def refusal_of(state: RolloutState, command: Command) -> Conflict | None:
                     "shadow_not_promoted", "A shadow moves no traffic; start a canary instead.", extra=extra
                 )
             if state.weight_bp == FULL_BP or not is_possible(phase, "Shift") or phase is Phase.PREPARING:
-                return Conflict("cannot_promote", f"Cannot skip to 100 % while {phase.value}.", extra=extra)
+                return Conflict("cannot_promote", f"Cannot skip to 100 % while {word}.", extra=extra)
             approval = unapproved_step(state)
             if approval is not None:
                 detail = f"Step {approval + 1} asks for an approval before 100 %, and promoting skips none."

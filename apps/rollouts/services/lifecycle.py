@@ -157,7 +157,9 @@ def command_plan(*, actor: Actor, rollout_id: str, command: str) -> RolloutPlan 
 def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: RolloutPlan | None = None) -> Rollout:
     """A new attempt with the same plan, counted from zero. Raises Conflict unless the old one ended without success."""
     if not _can_retry(rollout):
-        raise Conflict("cannot_retry", f"Nothing to retry while {rollout.phase}.", extra=_where(rollout))
+        raise Conflict(
+            "cannot_retry", f"Nothing to retry while {rollout.phase.replace('_', ' ')}.", extra=_where(rollout)
+        )
     planned = planned or _plan_again(actor, rollout)
     plan_refuse(planned)
     starters = starters_of(actor, planned.plan)

@@ -34,9 +34,7 @@ def burn_row(burn: BurnShown) -> dict[str, Any]:
         "of": " ".join(filter(None, (burn.name, burn.variant and f"of {burn.variant}", f"over {burn.period_days} d"))),
         "left": None
         if left is None
-        else f"{left:.1%}".replace("%", " %")
-        if left > -1
-        else f"{left:,.0%}".replace("%", " %"),
+        else (f"{left:.1%}" if left > -1 else f"{left:,.0%}").replace("%", " %").replace("-", "−"),
         "bar": 0 if left is None else max(0, min(100, round(left * 100))),
         "tone": "bad" if left is not None and left < 0.1 else "attention" if left is not None and left < 0.5 else "ok",
         "gone": gone(burn),
