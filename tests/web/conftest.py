@@ -60,9 +60,16 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
 
 
 def report(
-    variant: str, *, seconds: list[float], errors: int = 0, period: int = 1, slots: int = 3, at: float | None = None
+    variant: str,
+    *,
+    seconds: list[float],
+    errors: int = 0,
+    period: int = 1,
+    slots: int = 3,
+    at: float | None = None,
+    seq: int = 1,
 ) -> None:
-    """Requests of the last slots (until ``at``), as one serving worker reports them."""
+    """Requests of the last slots (until ``at``), as one serving worker reports them in its ``seq``-th report."""
     newest = int(time.time() if at is None else at) // 10 * 10
     histogram = ExponentialHistogram.from_values(seconds)
     latency = {
@@ -81,5 +88,5 @@ def report(
         }
         for back in range(slots)
     ]  # fmt: skip
-    body = {"source": f"{variant}/0", "seq": 1, "endpoint": "late-arrival", "variant": variant, "slots": rows}
+    body = {"source": f"{variant}/0", "seq": seq, "endpoint": "late-arrival", "variant": variant, "slots": rows}
     slots_add([parse_batch(body, now=time.time())])

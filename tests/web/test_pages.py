@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from apps.alerts.models import Incident
 from apps.kernel.clock import now
 from apps.rollouts.models import Rollout
+from apps.rollouts.services.tick import rollout_tick
 from apps.slo.models import Objective
 from apps.slo.services.evaluate import objectives_evaluate
 from tests.api.world import World
@@ -187,3 +189,54 @@ def test_a_rollout_that_the_engine_fails_at_says_so_and_since_when(world: World,
     assert "KeyError: &#x27;weight&#x27;" in html
     if path != "/rollouts/":
         assert "7 min ago" in html
+
+
+def test_a_version_that_callers_could_not_use_is_refused_with_a_link_to_the_ways_on(
+    world: World, browser: Browser
+) -> None:
+    alice = browser("alice")
+    html = alice.get("/rollouts/of/late-arrival/2.0.0/offers/").content.decode()
+    assert "not here" in html
+    assert "not now" not in html
+    link = html.split('href="')[1].split('"')[0].replace("&amp;", "&")
+    assert "step=where" in link
+    assert "2.0.0 cannot stand in for 1.0.0" in html
+    assert alice.get(link).status_code in {200, 422}
+    world.start()
+    assert "not now" in alice.get("/rollouts/of/late-arrival/1.1.0/offers/").content.decode()
+
+
+def _with_traffic(world: World) -> Rollout:
+    """A rollout whose candidate is to get its first share."""
+    rollout = world.start()
+    for _ in range(20):
+        rollout_tick(rollout.pk, "test")
+        rollout.refresh_from_db()
+        if rollout.weight_bp:
+            return rollout
+        time.sleep(0.1)  # the fake target starts a process in no time, but not in none
+    raise AssertionError(f"it is {rollout.phase}: {rollout.reason}")
+
+
+def test_two_percentiles_of_a_handful_of_requests_are_not_compared(world: World, browser: Browser) -> None:
+    rollout = _with_traffic(world)
+    alice, page = browser("alice"), f"/rollouts/{rollout.pk}/head/"
+    rollout.endpoint.refresh_from_db()
+    period = rollout.endpoint.desired["route"]["period"]
+    report("v1-0-0", seconds=[0.02] * 30, period=period, slots=1)
+    report("v1-1-0", seconds=[0.03] * 19, period=period, slots=1)
+    html = alice.get(page).content.decode()
+    assert "Measured 38.8 % of 49 requests." in html
+    assert "slower than" not in html
+    report("v1-1-0", seconds=[0.03], period=period, slots=1, seq=2)
+    assert "slower than 1.0.0" in alice.get(page).content.decode()
+
+
+def test_what_goes_back_is_not_said_to_be_rolled_out(world: World, browser: Browser) -> None:
+    rollout, alice = _with_traffic(world), browser("alice")
+    path = "/rollouts/at/late-arrival/traffic/"
+    assert "is being rolled out" in alice.get(path).content.decode()
+    Rollout.objects.filter(pk=rollout.pk).update(phase="rolling_back", revision=rollout.revision + 1)
+    html = alice.get(path).content.decode()
+    assert "1.1.0 goes back" in html
+    assert "is being rolled out" not in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apps.kernel.verdicts import Verdict
+from apps.rollouts.domain.gates import percent
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import Strategy
 from apps.rollouts.domain.strategies import build_plan
@@ -55,6 +56,15 @@ def test_a_gate_never_judged_is_pending_and_one_judged_shows_its_numbers() -> No
     errors, slow = tiles_of(CANARY, Phase.BAKING, 1, findings)
     assert (errors.value, errors.limit, errors.samples, errors.level) == ("11.2 %", "limit 1 %", 188, "bad")
     assert (slow.verdict, slow.limit) == (Verdict.PENDING, "limit 1 % over 500 ms")
+
+
+def test_a_bound_beyond_a_limit_never_reads_like_it() -> None:
+    """ "Between 0 % and 1 %; limit 1 %; not enough requests yet to tell" contradicts itself."""
+    assert [percent(share, 0.01) for share in (0.0104, 0.010004, 0.01, 0.0096, 0.2)] == [
+        "1.04 %", "1.0004 %", "1 %", "0.96 %", "20 %"
+    ]  # fmt: skip
+    assert percent(0.99, 0.995) == "99 %"
+    assert percent(0.9950001, 0.995) == "99.50001 %"
 
 
 def test_the_comparison_says_how_much_slower() -> None:

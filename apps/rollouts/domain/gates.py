@@ -166,22 +166,26 @@ def _without_counts(spec: GateSpec, state: RolloutState, sight: Sight) -> Findin
 def _sentence(spec: GateSpec, counts: Counts, evidence: Mapping[str, Any]) -> str:
     bad, total, lower, upper = counts.surely, counts.total, evidence["lower"], evidence["upper"]
     numbers = f"{percent(bad / total)} ({bad:,} of {total:,}"
-    interval = f"between {percent(lower)} and {percent(upper)}"
+    interval = f"between {percent(lower, spec.limit)} and {percent(upper, spec.limit)}"
     match spec.metric:
         case Metric.SLOW_SHARE:
             over = f" over {(spec.threshold_seconds or 0) * 1000:g} ms)"
             return f"slow share {numbers}{over}, {interval}; limit {percent(spec.limit)}"
         case Metric.AVAILABILITY:
             good = f"availability {percent(1 - bad / total)} ({total - bad:,} of {total:,} answered)"
-            return f"{good}, {percent(1 - upper)} to {percent(1 - lower)}; limit {percent(spec.limit)}"
+            interval = f"{percent(1 - upper, spec.limit)} to {percent(1 - lower, spec.limit)}"
+            return f"{good}, {interval}; limit {percent(spec.limit)}"
         case _:
             return f"error rate {numbers}), {interval}; limit {percent(spec.limit)}"
 
 
-def percent(share: float) -> str:
-    """``3.1 %``; two decimals below one percent and near a hundred, where they decide."""
+def percent(share: float, limit: float | None = None) -> str:
+    """``3.1 %``; two decimals below one percent and near a hundred, where they decide, and up to five where fewer would
+    read like ``limit``: 1.04 % is not within a limit of 1 %."""
     value = share * 100
     digits = 2 if 0 < value < 1 or 99 < value < 100 else 1
+    while limit is not None and share != limit and digits < 5 and round(value, digits) == round(limit * 100, digits):
+        digits += 1
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 

@@ -12,6 +12,7 @@ from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.stats.binomial import requests_needed
 from apps.registry.selectors import drop_in_problems, version_get
 from apps.registry.services.verify import artifact_check, unverified_sentence
+from apps.rollouts.domain.decide import SLOT_SECONDS
 from apps.rollouts.domain.forward import people_words
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import FULL_BP, GateSpec, Plan, Step, StepKind, Strategy
@@ -324,7 +325,7 @@ def _rollback(stable: ModelVersion | None, plan: Plan) -> str:
         return f"To {stable.semver}, which is started again first: callers wait as long as it takes to load."
     way = (
         f"To {stable.semver}, whose processes stay up until the end: one route change, then {plan.drain_seconds} s of "
-        "draining. By itself when a guardrail fails, or at once by one click."
+        f"draining and {SLOT_SECONDS} s for its last reports. By itself when a guardrail fails, or at once by a click."
     )
     if plan.keep_warm_seconds:
         way += f" For {plan.keep_warm_seconds} s after the promotion they are kept warm: rolling back starts nothing."

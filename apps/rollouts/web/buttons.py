@@ -67,7 +67,8 @@ def _wanted(rollout: Rollout) -> list[Button]:
     )
     share = f"{rollout.weight_bp / 100:g} %"
     onward = f"The plan goes on from {candidate} at {share}."
-    halt = f"{candidate} keeps its {share}; guardrails go on and may still roll back."
+    kept = f"keeps its {share}" if rollout.weight_bp else "gets no request yet"
+    halt = f"{candidate} {kept}; guardrails go on and may still roll back."
     back = f"{stable} gets all traffic again within seconds; {candidate} leaves after its last request."
     return [
         Button("resume", "Resume", "primary", means=onward) if is_halted else Button("pause", "Pause", means=halt),

@@ -33,6 +33,8 @@ class Offer:
     why_not: str = ""
     who_not: str = ""
     last: Any = None
+    ways: str = ""
+    """Where the ways on stand, when time alone does not cure ``why_not``."""
 
 
 def offers_of(
@@ -89,6 +91,7 @@ def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_
         why_not=why_not,
         who_not=who_not,
         last=last if last is not None and last.phase in TERMINAL else None,
+        ways=f"{reverse('rollouts:new')}?{query}&step=where" if _breaks(endpoint, version) else "",
     )
 
 
@@ -97,10 +100,16 @@ def _why_not(endpoint: Any, version: Any, is_busy: bool) -> str:
         return f"{version.semver} is not ready ({version.status.replace('_', ' ')})."
     if endpoint.stable_version is None:
         return f"{endpoint.name} serves nothing yet that could be replaced."
-    breaks = breaks_sentence(endpoint.stable_version, version)
+    breaks = _breaks(endpoint, version)
     if breaks:
         return f"{version.semver} cannot stand in for {endpoint.stable_version.semver}. {breaks}"
     return f"A rollout is already moving {endpoint.name}." if is_busy else ""
+
+
+def _breaks(endpoint: Any, version: Any) -> str:
+    """Why callers of what is served would break; "" when they would not, or that cannot be known yet."""
+    known = version.status == READY and endpoint.stable_version is not None
+    return breaks_sentence(endpoint.stable_version, version) if known else ""
 
 
 def _order(version: Any) -> Semver:

@@ -33,6 +33,8 @@ from apps.rollouts.web.trial import trial_of
 from apps.targets.selectors import endpoint_get, plan_of
 
 PAGE_SIZE = 50
+COMPARED_REQUESTS = 20
+"""Of each version in the last minutes; a 95th percentile of fewer is their greatest or next to it."""
 FACETS = (("", "All"), ("active", "Running"), ("promoted", "Promoted"), ("back", "Went back"))
 PHASES_OF = {
     "active": sorted(ACTIVE),
@@ -167,11 +169,14 @@ def _measured(found: Rollout) -> dict[str, Any]:
     measured = in_story(measure(plan), found)
     candidate = measured.part(found.candidate_version.variant_key)
     stable = measured.part(found.stable_version.variant_key)
-    compared = comparison(
-        candidate.p95 if candidate else None, stable.p95 if stable else None, found.stable_version.semver
-    )
+    mine, other = (part.p95 if part and part.judged >= COMPARED_REQUESTS else None for part in (candidate, stable))
     share = candidate.measured if candidate and found.weight_bp not in (0, FULL_BP) else None
-    return {"measured": measured, "compared": compared, "share": share}
+    return {
+        "measured": measured,
+        "compared": comparison(mine, other, found.stable_version.semver),
+        "share": share,
+        "requests": sum(part.requests for part in measured.parts),
+    }
 
 
 def _range_of(found: Rollout, at: datetime) -> tuple[datetime, datetime]:

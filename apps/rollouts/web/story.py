@@ -8,6 +8,7 @@ from typing import Any
 
 from apps.kernel.verdicts import Verdict
 from apps.rollouts.domain.forward import people_words
+from apps.rollouts.domain.gates import percent
 from apps.rollouts.domain.machine import TERMINAL, Phase
 from apps.rollouts.domain.plan import GateSpec, Metric, Plan, Step, StepKind
 
@@ -236,22 +237,22 @@ def limit_words(spec: GateSpec) -> str:
         case Metric.TELEMETRY_AGE:
             return f"limit {spec.limit:g} s"
         case Metric.AVAILABILITY:
-            return f"at least {_percent(spec.limit)}"
+            return f"at least {percent(spec.limit)}"
         case Metric.SLOW_SHARE:
-            return f"limit {_percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
+            return f"limit {percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
         case Metric.ERROR_RATE:
-            return f"limit {_percent(spec.limit)}"
+            return f"limit {percent(spec.limit)}"
 
 
 def gate_words(spec: GateSpec) -> str:
     """A whole guardrail as a person says it: "error rate at most 1 %"."""
     match spec.metric:
         case Metric.ERROR_RATE:
-            return f"error rate at most {_percent(spec.limit)}"
+            return f"error rate at most {percent(spec.limit)}"
         case Metric.SLOW_SHARE:
-            return f"at most {_percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
+            return f"at most {percent(spec.limit)} over {(spec.threshold_seconds or 0) * 1000:g} ms"
         case Metric.AVAILABILITY:
-            return f"at least {_percent(spec.limit)} answered"
+            return f"at least {percent(spec.limit)} answered"
         case Metric.TELEMETRY_AGE:
             return f"newest report at most {spec.limit:g} s old"
 
@@ -271,23 +272,16 @@ def _tile(spec: GateSpec, finding: Mapping[str, Any]) -> Tile:
         spec.name,
         verdict,
         sentence,
-        _percent(shown[0]),
+        percent(shown[0]),
         limit,
         total,
         share,
         lower,
         upper,
         evidence["limit"],
-        _percent(shown[1]),
-        _percent(shown[2]),
+        percent(shown[1], spec.limit),
+        percent(shown[2], spec.limit),
     )
-
-
-def _percent(share: float) -> str:
-    value = share * 100
-    digits = 2 if 0 < value < 1 or 99 < value < 100 else 1
-    text = f"{value:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
 def _ends_full(plan: Plan) -> bool:
