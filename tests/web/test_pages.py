@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -111,6 +112,17 @@ def test_the_fleet_shows_the_split_the_percentile_and_the_next_step(world: World
     assert "20 ms" in html
     assert "Roll out 1.1.0" in html
     assert "Roll out 2.0.0" not in html, "another schema is no drop-in"
+
+
+def test_an_alert_stands_beside_the_state_and_not_under_a_budget_that_is_kept(world: World, browser: Browser) -> None:
+    report("v1-0-0", seconds=[0.02] * 50, errors=40, slots=12)
+    objectives_evaluate()
+    alert = Incident.objects.order_by("id")[0]
+    html = browser("olga").get("/_fleet/").content.decode()
+    cells = {cell.split('"')[0]: cell for cell in html.split('<td data-th="')[1:]}
+    assert f'/alerts/{alert.pk}/"' in cells["State"]
+    assert alert.title in unescape(cells["State"])
+    assert "/alerts/" not in cells["Least budget left"]
 
 
 def test_an_empty_fleet_teaches_how_to_begin(db: None, browser: Browser) -> None:
