@@ -89,6 +89,16 @@ def test_whoever_is_not_signed_in_is_sent_to_sign_in_and_comes_back(world: World
     assert answer.headers["Location"].startswith("/sign-in?next=/")
 
 
+def test_the_sign_in_page_says_why_it_is_there_and_where_it_leads(world: World, browser: Browser) -> None:
+    stranger = browser("")
+    sent = stranger.get(stranger.get("/endpoints/late-arrival/").headers["Location"]).content.decode()
+    assert "back at" in sent
+    assert "/endpoints/late-arrival/" in sent
+    assert "ends after 30 minutes" in sent
+    for plain in ("/sign-in", "/sign-in?next=https://elsewhere.example/", "/sign-in?next=/"):
+        assert "back at" not in stranger.get(plain).content.decode()
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_whoever_has_no_role_is_told_which_one_it_needs(world: World, browser: Browser, path: str) -> None:
     rollout = world.start()

@@ -52,6 +52,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         "fault": fault,
         "username": username,
         "next": onward,
+        "was_sent": "next" in request.GET and onward != resolve_url("fleet"),
+        "idle_minutes": settings.PILOTHOUSE_SESSION_IDLE_SECONDS // 60,
         "is_set_up": is_set_up(),
         "sso_name": settings.PILOTHOUSE_OIDC_NAME,
     }
