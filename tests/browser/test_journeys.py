@@ -125,8 +125,10 @@ def test_the_keyboard_alone_finds_goes_and_asks_for_help(page: Page) -> None:
     page.wait_for_url(re.compile("/settings/targets/"))
     page.keyboard.press("g")
     page.keyboard.press("f")
+    page.wait_for_url(re.compile(r"/$"))  # loaded: a key before that is nobody's
     expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
     page.keyboard.press("j")
+    expect(page.locator("tr.is-here")).to_have_count(1)
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/endpoints/late-arrival/"))
 

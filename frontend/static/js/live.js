@@ -115,11 +115,13 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   node.lastBody = fresh;
   node.wasOpen = [...node.querySelectorAll("details[id][open]")].map((item) => item.id);
   node.wasFocused = focusOf(node);
+  node.wasHere = node.querySelector("tr.is-here")?.dataset.href; // the row that j and k have reached
 });
 document.addEventListener("htmx:afterSwap", (event) => {
   const node = event.detail.target;
   for (const id of node.wasOpen ?? []) document.getElementById(id)?.setAttribute("open", "");
   if (node.wasFocused) focusAgain(node, node.wasFocused);
+  if (node.wasHere) node.querySelector(`tr[data-href="${CSS.escape(node.wasHere)}"]`)?.classList.add("is-here");
   subscribe();
 });
 for (const name of ["htmx:sendError", "htmx:responseError"]) {
