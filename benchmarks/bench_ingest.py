@@ -158,29 +158,32 @@ def answers(port: int, bare_port: int) -> dict[str, Any]:
     } | {"within_percent": within}
 
 
-def answer_counts(port: int) -> dict[str, int]:
-    """Of all observation bodies so far: how many were answered within each bound (seconds), as ``/metrics`` says."""
+def metrics(port: int) -> list[str]:
+    """The lines of the server's ``/metrics``."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/metrics")
+    found = connection.getresponse().read().decode().splitlines()
+    connection.close()
+    return found
+
+
+def answer_counts(port: int) -> dict[str, int]:
+    """Of all observation bodies so far: how many were answered within each bound (seconds), as ``/metrics`` says."""
     found = {}
-    for line in connection.getresponse().read().decode().splitlines():
+    for line in metrics(port):
         if line.startswith('pilothouse_ingest_answer_seconds_bucket{format="observations",'):
             found[line.partition('le="')[2].partition('"')[0]] = int(line.rpartition(" ")[2])
-    connection.close()
     return found
 
 
 def counters(port: int) -> dict[str, int]:
     """What the server says of its observations."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/metrics")
     found = {}
-    for line in connection.getresponse().read().decode().splitlines():
+    for line in metrics(port):
         if line.startswith("pilothouse_ingest_") and 'format="observations"} ' in line and "_items_total" in line:
             found[line.removeprefix("pilothouse_ingest_").partition("_items_total")[0]] = int(line.rpartition(" ")[2])
         elif line.startswith("pilothouse_ingest_buffer_cells "):
             found["waiting"] = int(line.rpartition(" ")[2])
-    connection.close()
     return found
 
 

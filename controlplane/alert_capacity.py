@@ -7,8 +7,8 @@ Each is looked at by itself: one that cannot be seen (no permission, no answer) 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final, cast
@@ -35,6 +35,7 @@ from apps.telemetry.domain.batch import ROUTES, SLOT_SECONDS
 from apps.telemetry.domain.window import Window, WindowRequest
 from apps.telemetry.selectors import windows
 from apps.telemetry.selectors.sources import ingest_losses
+from controlplane.alert_house import of_house
 
 TICKET_SHARE, PAGE_SHARE = 0.80, 0.95
 QUEUE_SECONDS: Final = 120
@@ -134,8 +135,8 @@ def _ingest() -> Iterator[Observation]:
         return
     newest, ago = lost[0], max(0.0, (moment - (lost[0].dropped_at or moment)).total_seconds())
     many = f"{len(lost)} senders" if len(lost) > 1 else "A sender"
-    yield _ticket_of_house(
-        "ingest", "Telemetry is lost: the ingest buffer is full",
+    yield of_house(
+        "capacity", "ingest", "Telemetry is lost: the ingest buffer is full",
         f"{many} lost reports within the last {LOSS_SECONDS // 60} min, the last one {ago:.0f} s ago: {newest.source} "
         f"of {newest.endpoint}, {newest.dropped:,} of {newest.received:,} items so far. What is lost is missing in "
         "charts, objectives and guardrails; another ingest process makes room.",
@@ -232,25 +233,22 @@ def _queues() -> Iterator[Observation]:
     anyway; a burst of seconds that is refused within a quiet minute is a matter of the endpoint's objectives."""
     until = (int(now().timestamp()) // SLOT_SECONDS - 1) * SLOT_SECONDS
     planned = [(endpoint, plan) for endpoint in endpoint_list() if (plan := plan_of(endpoint)) is not None]
-    asked = [(endpoint, plan, spec) for endpoint, plan in planned for spec in plan.variants]
     routes, since = tuple(sorted(ROUTES)), until - QUEUE_SECONDS
-    found = windows([WindowRequest(one.name, spec.key, routes, since=since, until=until) for one, _, spec in asked])
-    worst: dict[str, tuple[Endpoint, Filled]] = {}
-    for (endpoint, plan, spec), window in zip(asked, found, strict=True):
-        if not window.total:
-            continue
-        one = _filled(endpoint, plan, spec, window)
-        known = worst.get(endpoint.pk)
-        if one.share > TICKET_SHARE and (known is None or _rank(one) > _rank(known[1])):
-            worst[endpoint.pk] = endpoint, one
-    yield from (_of_endpoint(endpoint, one) for endpoint, one in worst.values())
+    asked = [(endpoint.name, spec.key) for endpoint, plan in planned for spec in plan.variants]
+    found = iter(windows([WindowRequest(name, key, routes, since=since, until=until) for name, key in asked]))
+    for endpoint, plan in planned:
+        called = [(spec, window) for spec, window in zip(plan.variants, found, strict=False) if window.total]
+        full = [one for one in _filled(endpoint, plan, called) if one.share > TICKET_SHARE]
+        if full:
+            yield _of_endpoint(endpoint, max(full, key=_rank))
 
 
-def _filled(endpoint: Endpoint, plan: EndpointPlan, spec: VariantSpec, window: Window) -> Filled:
-    observed = observed_of(endpoint)
-    ready = [one.ready_replicas for one in (observed.variants if observed else ()) if one.key == spec.key]
-    is_called = plan.weight_bp(spec.key) > 0 or spec.key in plan.route.arms.values()
-    return Filled(spec, max(1, *ready) if ready else spec.replicas, window, is_called)
+def _filled(endpoint: Endpoint, plan: EndpointPlan, called: Sequence[tuple[VariantSpec, Window]]) -> Iterator[Filled]:
+    observed = observed_of(endpoint) if called else None
+    ready = {one.key: one.ready_replicas for one in observed.variants} if observed else {}
+    for spec, window in called:
+        is_routed = plan.weight_bp(spec.key) > 0 or spec.key in plan.route.arms.values()
+        yield Filled(spec, max(1, ready.get(spec.key, spec.replicas)), window, is_routed)
 
 
 def _rank(one: Filled) -> tuple[bool, float]:
@@ -286,12 +284,6 @@ def _of_house(
     """Nothing up to 80 %, a ticket above, a page above 95 %."""
     if share <= TICKET_SHARE:
         return
-    found = _ticket_of_house(what, title, summary, {"used_percent": round(100 * share, 1), **(facts or {})})
-    yield replace(found, severity=Severity.PAGE.value) if share > PAGE_SHARE else found
-
-
-def _ticket_of_house(what: str, title: str, summary: str, facts: Mapping[str, float | str]) -> Observation:
-    return Observation(
-        key=f"capacity:{what}", source="capacity", team_id=None, environment="", subject_type="house", subject_id="",
-        subject_name="Pilothouse", severity=Severity.TICKET.value, title=title, summary=summary, facts=facts,
-    )  # fmt: skip
+    severity = Severity.PAGE if share > PAGE_SHARE else Severity.TICKET
+    counted = {"used_percent": round(100 * share, 1), **(facts or {})}
+    yield of_house("capacity", what, title, summary, counted, severity)

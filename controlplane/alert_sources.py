@@ -8,7 +8,7 @@ ticket.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from apps.accounts.domain.roles import Environment
@@ -24,6 +24,7 @@ from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
 from apps.targets.selectors import endpoint_list
 from apps.telemetry.selectors import newest_arrival, series
 from controlplane.alert_capacity import capacity_seen
+from controlplane.alert_house import of_house
 from controlplane.places import endpoint_healths
 
 SILENT_SECONDS: Final = 15 * 60
@@ -93,7 +94,7 @@ def queues_seen() -> Iterator[Observation]:
     found = queue_condition()
     if found is not None:
         facts = {"waiting": found.evidence["waiting"]}
-        yield _of_house("experiments", "queue", Severity.TICKET.value, "Nothing is computed", found.reason, facts)
+        yield of_house("experiments", "queue", "Nothing is computed", found.reason, facts)
 
 
 SOURCES: Final[dict[str, Source]] = {
@@ -119,13 +120,4 @@ def _of_rollout(row: Rollout, what: str, severity: str, title: str, summary: str
         key=f"rollouts:{row.pk}:{what}", source="rollouts", team_id=row.endpoint.team_id,
         environment=row.endpoint.target.environment, subject_type="endpoint", subject_id=row.endpoint_id,
         subject_name=row.endpoint.name, severity=severity, title=title, summary=summary, link=f"/rollouts/{row.pk}/",
-    )  # fmt: skip
-
-
-def _of_house(
-    source: str, what: str, severity: str, title: str, summary: str, facts: Mapping[str, float]
-) -> Observation:
-    return Observation(
-        key=f"{source}:{what}", source=source, team_id=None, environment="", subject_type="house", subject_id="",
-        subject_name="Pilothouse", severity=severity, title=title, summary=summary, facts=facts,
     )  # fmt: skip

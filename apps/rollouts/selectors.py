@@ -11,7 +11,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.errors import NotFound
 from apps.kernel.verdicts import Finding, Verdict
 from apps.rollouts.domain.commands import refusal_of
-from apps.rollouts.domain.machine import ACTIVE, Phase
+from apps.rollouts.domain.machine import ACTIVE, Phase, word_of
 from apps.rollouts.domain.plan import Plan
 from apps.rollouts.domain.sequence import SequenceCommand, SequencePhase, SequenceState
 from apps.rollouts.domain.sequence_decide import sequence_refusal
@@ -166,15 +166,15 @@ def allowed_commands(rollout: Rollout) -> list[AllowedCommand]:
         if command is Command.ROLL_BACK and rollout.phase == Phase.PROMOTED:
             refusal = None  # starts a rollout back to the version before
         found.append(_allowed(command.value, refusal.detail if refusal else ""))
-    word = rollout.phase.replace("_", " ")
-    reason = "" if rollout.phase not in {*_ACTIVE, Phase.PROMOTED.value} else f"Nothing to retry while {word}."
+    can_retry = rollout.phase not in {*_ACTIVE, Phase.PROMOTED.value}
+    reason = "" if can_retry else f"Nothing to retry while {word_of(rollout.phase)}."
     return [*found, _allowed("retry", reason), _allowed("acknowledge", _acknowledged(rollout))]
 
 
 def _acknowledged(rollout: Rollout) -> str:
     """Why there is nothing to acknowledge; "" when there is."""
     if rollout.phase not in WENT_BACK:
-        return f"Nothing to acknowledge while {rollout.phase.replace('_', ' ')}."
+        return f"Nothing to acknowledge while {word_of(rollout.phase)}."
     if rollout.acknowledged_at is None:
         return ""
     by = rollout.acknowledged_by

@@ -20,6 +20,7 @@ from apps.rollouts.domain.machine import (
     Shift,
     Supersede,
     is_possible,
+    word_of,
 )
 from apps.rollouts.domain.plan import FULL_BP, Plan, StepKind
 from apps.rollouts.domain.sight import sight_of
@@ -52,7 +53,7 @@ def answer(state: RolloutState, seen: Seen, request: Request) -> Action:
 def refusal_of(state: RolloutState, command: Command) -> Conflict | None:
     """Why ``command`` is not possible by the phase alone; None when it is."""
     phase, extra = state.phase, {"phase": state.phase.value, "revision": state.revision, "step": state.step}
-    word = phase.value.replace("_", " ")
+    word = word_of(phase)
     if phase in TERMINAL:
         return Conflict("rollout_finished", f"This rollout has ended ({word}); start a new one.", extra=extra)
     match command:

@@ -9,6 +9,11 @@ from typing import Any
 from apps.kernel.transitions import Transitions
 
 
+def word_of(phase: str) -> str:
+    """A phase, of a rollout or a sequence, as a sentence says it: "rolling back"."""
+    return phase.replace("_", " ")
+
+
 class Phase(StrEnum):
     PENDING = "pending"
     PREPARING = "preparing"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from apps.kernel.transitions import Transitions
-from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase
+from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Phase, word_of
 from apps.rollouts.domain.waves import SequencePlan
 
 
@@ -333,7 +333,7 @@ class MemberSeen:
         """Why it is failed, as a sentence."""
         if self.phase is Phase.PROMOTED:
             return f"{self.endpoint} serves {self.serves or 'nothing'} again"
-        said = (self.phase or Phase.FAILED).value.replace("_", " ")
+        said = word_of(self.phase or Phase.FAILED)
         return f"{self.endpoint} {said}: {self.reason}" if self.reason else f"{self.endpoint} {said}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from apps.kernel.errors import Conflict
-from apps.rollouts.domain.machine import Phase, is_possible
+from apps.rollouts.domain.machine import Phase, is_possible, word_of
 from apps.rollouts.domain.sequence import (
     SEQUENCE_TERMINAL,
     Adopt,
@@ -314,4 +314,4 @@ def _names(members: Iterable[MemberSeen]) -> str:
 
 
 def _word(phase: Phase | SequencePhase | None) -> str:
-    return phase.value.replace("_", " ") if phase is not None else ""
+    return word_of(phase) if phase is not None else ""

@@ -16,7 +16,7 @@ from apps.kernel.errors import Conflict, InvalidInput, PolicyRefused, Unavailabl
 from apps.kernel.services.outbox import enqueue_task
 from apps.rollouts.domain.commands import refusal_of
 from apps.rollouts.domain.decide import decide
-from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Hold, Phase
+from apps.rollouts.domain.machine import ACTIVE, TERMINAL, Hold, Phase, word_of
 from apps.rollouts.domain.plan import GateSpec, Plan, Step
 from apps.rollouts.domain.state import Command, Request
 from apps.rollouts.domain.strategies import STANDARD
@@ -157,9 +157,7 @@ def command_plan(*, actor: Actor, rollout_id: str, command: str) -> RolloutPlan 
 def rollout_retry(*, actor: Actor, rollout: Rollout, note: str = "", planned: RolloutPlan | None = None) -> Rollout:
     """A new attempt with the same plan, counted from zero. Raises Conflict unless the old one ended without success."""
     if not _can_retry(rollout):
-        raise Conflict(
-            "cannot_retry", f"Nothing to retry while {rollout.phase.replace('_', ' ')}.", extra=_where(rollout)
-        )
+        raise Conflict("cannot_retry", f"Nothing to retry while {word_of(rollout.phase)}.", extra=_where(rollout))
     planned = planned or _plan_again(actor, rollout)
     plan_refuse(planned)
     starters = starters_of(actor, planned.plan)

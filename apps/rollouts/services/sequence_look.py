@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.clock import now
-from apps.rollouts.domain.machine import ACTIVE, Phase
+from apps.rollouts.domain.machine import ACTIVE, Phase, word_of
 from apps.rollouts.domain.sequence import (
     SEQUENCE_ACTIVE,
     Hold,
@@ -108,7 +108,7 @@ def _marks(sequence: RolloutSequence, members: Iterable[SequenceMember]) -> _Mar
         at__gte=sequence.phase_started_at,
     ).values_list("rollout_id", flat=True)
     busy = {
-        row.endpoint_id: f"{row.pk} ({row.phase.replace('_', ' ')})"
+        row.endpoint_id: f"{row.pk} ({word_of(row.phase)})"
         for row in Rollout.objects.filter(endpoint_id__in=[one.endpoint_id for one in members], phase__in=_ACTIVE)
     }
     return _Marks(

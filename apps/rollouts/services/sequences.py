@@ -13,6 +13,7 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.services.outbox import enqueue_task, publish_live
+from apps.rollouts.domain.machine import word_of
 from apps.rollouts.domain.plan import GateSpec, Step, StepKind
 from apps.rollouts.domain.sequence import (
     SEQUENCE_ACTIVE,
@@ -315,7 +316,7 @@ def _create(actor: Actor, planned: PlannedSequence, note: str, starters: list[st
 
 
 def _stale(row: RolloutSequence) -> Conflict:
-    where = f"revision {row.revision}, wave {row.wave + 1}, {row.phase.replace('_', ' ')}"
+    where = f"revision {row.revision}, wave {row.wave + 1}, {word_of(row.phase)}"
     return Conflict(
         "stale_revision", f"This sequence moved on meanwhile: it is at {where}. Look again.", extra=_where(row)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from apps.rollouts.domain.machine import ACTIVE
+from apps.rollouts.domain.machine import ACTIVE, word_of
 from apps.rollouts.domain.sequence import SEQUENCE_ACTIVE
 from apps.rollouts.models import Rollout, SequenceMember
 from apps.rollouts.services.lifecycle import starts_lock
@@ -19,7 +19,7 @@ def rollouts_under_way(endpoint_ids: Collection[str], is_held: bool) -> Mapping[
     found: dict[str, list[str]] = defaultdict(list)
     rollouts = Rollout.objects.filter(endpoint_id__in=endpoint_ids, phase__in=[phase.value for phase in ACTIVE])
     for endpoint_id, pk, phase in rollouts.order_by("created_at", "pk").values_list("endpoint_id", "pk", "phase"):
-        found[endpoint_id].append(f"rollout {pk} ({phase.replace('_', ' ')})")
+        found[endpoint_id].append(f"rollout {pk} ({word_of(phase)})")
     members = SequenceMember.objects.filter(
         endpoint_id__in=endpoint_ids, sequence__phase__in=[phase.value for phase in SEQUENCE_ACTIVE]
     )

@@ -11,9 +11,8 @@ from django.shortcuts import redirect, render
 from apps.accounts.web_access import actor_of_request, declares
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput, NotFound, PolicyRefused
-from apps.rollouts.domain.machine import Phase
+from apps.rollouts.domain.machine import word_of
 from apps.rollouts.domain.plan import Plan
-from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_get
 from apps.rollouts.services.acknowledge import rollout_acknowledge
 from apps.rollouts.services.lifecycle import rollout_command
@@ -84,7 +83,7 @@ def _refused(request: HttpRequest, rollout_id: str, saw_step: int, error: Confli
     title = "The rollout moved on while you looked" if error.code.startswith("stale") else "Not possible now"
     conflict: dict[str, Any] = {"title": title, "detail": error.detail}
     if saw_step != found.step:
-        conflict |= {"saw": _place(plan, saw_step), "now": f"{_place(plan, found.step)}, {_phase(found)}"}
+        conflict |= {"saw": _place(plan, saw_step), "now": f"{_place(plan, found.step)}, {word_of(found.phase)}"}
     context = {
         "rollout": found,
         "plan": plan,
@@ -101,7 +100,3 @@ def _place(plan: Plan, step: int) -> str:
         return "the preparation"
     weights = [item.weight_bp for item in plan.steps[: step + 1] if item.weight_bp is not None]
     return f"step {step + 1} of {len(plan.steps)} ({(weights[-1] if weights else 0) / 100:g} %)"
-
-
-def _phase(found: Rollout) -> str:
-    return Phase(found.phase).value.replace("_", " ")

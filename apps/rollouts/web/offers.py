@@ -70,15 +70,18 @@ def offers_for(
     for endpoint in endpoints:
         refusal = who_not(endpoint)
         for version in sorted(versions.get(endpoint.model.name, ()), key=_order):
-            why_not = _why_not(endpoint, version, endpoint.pk in busy)
+            breaks = _breaks(endpoint, version)
+            why_not = _why_not(endpoint, version, breaks, is_busy=endpoint.pk in busy)
             is_newer = endpoint.stable_version is None or _order(version) > _order(endpoint.stable_version)
             if version.pk == endpoint.stable_version_id or (only_newer and (why_not or not is_newer)):
                 continue
-            offers.append(_offer(endpoint, version, why_not, before.get((endpoint.pk, version.pk)), refusal))
+            last = before.get((endpoint.pk, version.pk))
+            offers.append(_offer(endpoint, version, why_not, last, refusal, is_cured=not breaks))
     return offers
 
 
-def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_not: str) -> Offer:
+def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_not: str, *, is_cured: bool) -> Offer:
+    """``is_cured``: by time, where ``why_not`` says something."""
     # In development nobody waits for hours of baking; everywhere else the standard pace is the default.
     pace = {"profile": FAST} if endpoint.target.environment == "development" else {}
     query = urlencode({"model": endpoint.model.name, "version": version.semver, "endpoint": endpoint.name, **pace})
@@ -91,16 +94,15 @@ def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_
         why_not=why_not,
         who_not=who_not,
         last=last if last is not None and last.phase in TERMINAL else None,
-        ways=f"{reverse('rollouts:new')}?{query}&step=where" if _breaks(endpoint, version) else "",
+        ways=f"{reverse('rollouts:new')}?{query}&step=where" if not is_cured else "",
     )
 
 
-def _why_not(endpoint: Any, version: Any, is_busy: bool) -> str:
+def _why_not(endpoint: Any, version: Any, breaks: str, *, is_busy: bool) -> str:
     if version.status != READY:
         return f"{version.semver} is not ready ({version.status.replace('_', ' ')})."
     if endpoint.stable_version is None:
         return f"{endpoint.name} serves nothing yet that could be replaced."
-    breaks = _breaks(endpoint, version)
     if breaks:
         return f"{version.semver} cannot stand in for {endpoint.stable_version.semver}. {breaks}"
     return f"A rollout is already moving {endpoint.name}." if is_busy else ""

@@ -76,10 +76,9 @@ class Prometheus:
         dialect = self._dialect
         raw = self._series(f"{dialect.latency}_bucket{{{self._selector}}}[{window}s]", until)
         rows: dict[tuple[Labels, float], dict[float, float]] = defaultdict(dict)
-        begun = _begun(raw, since)
-        for place, found in enumerate(raw):
+        for found, is_new in _aged(raw, since):
             bound = float(found["metric"].get("le", "nan"))
-            for at, grown in _grown(found["values"], since, is_new=place in begun):
+            for at, grown in _grown(found["values"], since, is_new=is_new):
                 rows[_labels(found["metric"]), at][bound] = grown
         sums = self._sums(window, since, until)
         parts = []
@@ -101,12 +100,11 @@ class Prometheus:
         raw = self._series(f"{self._dialect.latency}{{{self._selector}}}[{window}s]", until)
         parts: list[tuple[tuple[str, str, int], Cell]] = []
         coarsest = 8
-        begun = _begun(raw, since)
-        for place, found in enumerate(raw):
+        for found, is_new in _aged(raw, since):
             labels = _labels(found["metric"])
             if self._fate(labels) == "client_4xx":
                 continue
-            before = _Native(8, {}, 0, 0.0) if place in begun else None
+            before = _Native(8, {}, 0, 0.0) if is_new else None
             for at, body in found["histograms"]:
                 now = _Native.read(body)
                 if before is not None and float(at) > since:
@@ -226,10 +224,9 @@ def _coarser(one: _Native, schema: int) -> dict[int, int]:
 
 
 def _increases(series: list[dict[str, Any]], since: float) -> Iterator[Increase]:
-    begun = _begun(series, since)
-    for place, found in enumerate(series):
+    for found, is_new in _aged(series, since):
         labels = _labels(found["metric"])
-        for at, grown in _grown(found["values"], since, is_new=place in begun):
+        for at, grown in _grown(found["values"], since, is_new=is_new):
             yield labels, at, grown
 
 
@@ -244,25 +241,26 @@ def _grown(values: list[Any], since: float, *, is_new: bool) -> Iterator[tuple[f
         before = value
 
 
-def _begun(series: list[dict[str, Any]], since: float) -> set[int]:
-    """Places of the series that came into being after ``since`` and count from zero.
+def _aged(series: list[dict[str, Any]], since: float) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Every series, and whether it came into being after ``since`` and counts from zero.
 
     Their target (job and instance) was read in the lookback without them and goes on with series of that time. Where
     none goes on, the labels have changed and old counts stand under new names: those are no requests.
     """
+    known = [(found, *_life(found)) for found in series]
     goes_on: dict[tuple[str, str], float] = {}
-    young: list[tuple[int, tuple[str, str], float]] = []
-    for place, found in enumerate(series):
-        target = found["metric"].get("job", ""), found["metric"].get("instance", "")
-        samples = found["values"] or found["histograms"]
-        if not samples or not target[1]:
-            continue
-        first, last = float(samples[0][0]), float(samples[-1][0])
-        if first > since:
-            young.append((place, target, first))
-        else:
+    for _, target, first, last in known:
+        if first <= since:
             goes_on[target] = max(goes_on.get(target, last), last)
-    return {place for place, target, first in young if target in goes_on and first <= goes_on[target]}
+    for found, target, first, _ in known:
+        yield found, first > since and bool(target[1]) and first <= goes_on.get(target, -math.inf)
+
+
+def _life(found: Mapping[str, Any]) -> tuple[tuple[str, str], float, float]:
+    """A series' target, and when its first and last samples are; without any, it never was."""
+    samples = found["values"] or found["histograms"] or [[math.inf], [-math.inf]]
+    metric = found["metric"]
+    return (metric.get("job", ""), metric.get("instance", "")), float(samples[0][0]), float(samples[-1][0])
 
 
 def _labels(metric: Mapping[str, str]) -> Labels:
