@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -32,14 +32,18 @@ from apps.targets.models import Endpoint, Target
 from apps.targets.selectors import endpoint_list, observed_of, plan_of, target_list
 from apps.targets.services.machines import machine_of
 from apps.telemetry.domain.batch import ROUTES, SLOT_SECONDS
+from apps.telemetry.domain.fill import LOOK_SECONDS, Fill
 from apps.telemetry.domain.window import Window, WindowRequest
+from apps.telemetry.models import IngestSource
 from apps.telemetry.selectors import windows
 from apps.telemetry.selectors.sources import ingest_losses
+from apps.telemetry.services.fills import fills_told
 from controlplane.alert_house import of_house
 
 TICKET_SHARE, PAGE_SHARE = 0.80, 0.95
 QUEUE_SECONDS: Final = 120
 LOSS_SECONDS: Final = 300
+STALLED_SECONDS: Final = 5
 MACHINE_SECONDS, MACHINES_SECONDS = 2.0, 10.0
 REFUSED_SHARE: Final = 0.01
 REDIS_SECONDS: Final = 2
@@ -128,20 +132,59 @@ def _valkey() -> Iterator[Observation]:
 
 
 def _ingest() -> Iterator[Observation]:
-    """Telemetry that found no room in the buffer of an ingest door."""
+    """The doors for telemetry: what found no room in a buffer, and one that is about to have none. One fault, so one
+    alert. Losses are known by the database, which a door that cannot write to it cannot tell either."""
     moment = now()
     lost = ingest_losses(moment - timedelta(seconds=LOSS_SECONDS))
-    if not lost:
+    try:
+        fills = sorted(fills_told(), key=lambda one: one.peak.share, reverse=True)
+    except (redis.RedisError, ValueError):
+        if not lost:
+            raise
+        fills = []
+    full = [one for one in fills if one.peak.share > TICKET_SHARE]
+    if not (lost or full):
         return
+    severity = Severity.PAGE if full and full[0].peak.share > PAGE_SHARE else Severity.TICKET
+    said = [part for part in (_losses(lost, moment) if lost else "", _filled_up(full) if full else "") if part]
+    facts: dict[str, float | str] = {}
+    if lost:
+        facts |= {
+            "senders": len(lost), "endpoint": lost[0].endpoint, "variant": lost[0].variant,
+            "lost_items": lost[0].dropped,
+        }  # fmt: skip
+    if full:
+        fill = full[0]
+        facts |= {
+            "used_percent": round(100 * fill.peak.share, 1), "counted": fill.peak.what, "used": fill.peak.used,
+            "at_most": fill.peak.limit, "process": fill.process, "stalled_seconds": fill.stalled_seconds,
+        }  # fmt: skip
+    title = "Telemetry is lost: the ingest buffer is full" if lost else "The ingest buffer fills"
+    yield of_house("capacity", "ingest", title, " ".join(said), facts, severity)
+
+
+def _losses(lost: Sequence[IngestSource], moment: datetime) -> str:
     newest, ago = lost[0], max(0.0, (moment - (lost[0].dropped_at or moment)).total_seconds())
     many = f"{len(lost)} senders" if len(lost) > 1 else "A sender"
-    yield of_house(
-        "capacity", "ingest", "Telemetry is lost: the ingest buffer is full",
+    return (
         f"{many} lost reports within the last {LOSS_SECONDS // 60} min, the last one {ago:.0f} s ago: {newest.source} "
         f"of {newest.endpoint}, {newest.dropped:,} of {newest.received:,} items so far. What is lost is missing in "
-        "charts, objectives and guardrails; another ingest process makes room.",
-        {"senders": len(lost), "endpoint": newest.endpoint, "variant": newest.variant, "lost_items": newest.dropped},
-    )  # fmt: skip
+        "charts, objectives and guardrails; another ingest process makes room."
+    )
+
+
+def _filled_up(full: Sequence[Fill]) -> str:
+    """Of the fullest process, with how many others."""
+    fill, others = full[0], len(full) - 1
+    also = f" ({others} other process{'es' if others > 1 else ''} too)" if others else ""
+    stalled = "it is emptied once a second"
+    if fill.stalled_seconds >= STALLED_SECONDS:
+        stalled = f"the database has not taken what waits for {fill.stalled_seconds:.0f} s"
+    return (
+        f"The buffer of process {fill.process}{also} was {fill.peak.share:.0%} full within the last "
+        f"{LOOK_SECONDS:.0f} s: {fill.peak.used:,} of {fill.peak.limit:,} {fill.peak.what}; {stalled}. At 100 % "
+        "reports are dropped."
+    )
 
 
 def _machines() -> Iterator[Observation | Unseen]:

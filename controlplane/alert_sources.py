@@ -22,7 +22,8 @@ from apps.rollouts.domain.machine import Phase
 from apps.rollouts.models import Rollout
 from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
 from apps.targets.selectors import endpoint_list
-from apps.telemetry.selectors import newest_arrival, series
+from apps.telemetry.domain.window import TotalRequest
+from apps.telemetry.selectors import newest_arrivals, totals
 from controlplane.alert_capacity import capacity_seen
 from controlplane.alert_house import of_house
 from controlplane.places import endpoint_healths
@@ -64,13 +65,17 @@ def rollouts_seen() -> Iterator[Observation]:
 
 
 def telemetry_seen() -> Iterator[Observation]:
-    """Endpoints that were called and whose serving processes report nothing any more."""
+    """Endpoints that were called and whose serving processes report nothing any more. Two queries on telemetry for any
+    number of endpoints."""
     moment = now().timestamp()
-    for endpoint in endpoint_list():
-        newest = newest_arrival(endpoint.name)
-        if newest is None or not SILENT_SECONDS <= moment - newest <= FORGOTTEN_SECONDS:
-            continue
-        counted = _counted(endpoint.name, int(newest))
+    endpoints = {endpoint.name: endpoint for endpoint in endpoint_list()}
+    silent = [
+        (endpoints[name], newest)
+        for name, newest in newest_arrivals(list(endpoints)).items()
+        if SILENT_SECONDS <= moment - newest <= FORGOTTEN_SECONDS
+    ]
+    hours = [TotalRequest(one.name, int(newest) - 3600, int(newest) + 60) for one, newest in silent]
+    for (endpoint, newest), counted in zip(silent, totals(hours), strict=True):
         if counted >= BUSY_REQUESTS:
             yield Observation(
                 key=f"telemetry:{endpoint.pk}:silent", source="telemetry", team_id=endpoint.team_id,
@@ -81,12 +86,6 @@ def telemetry_seen() -> Iterator[Observation]:
                 "requests. Objectives and guardrails of it say nothing meanwhile.",
                 facts={"requests_in_the_hour_before": counted}, link=f"/endpoints/{endpoint.name}/",
             )  # fmt: skip
-
-
-def _counted(endpoint: str, newest: int) -> int:
-    """Requests of every variant in the hour that ended at ``newest`` (Unix seconds)."""
-    found = series(endpoint, since=newest - 3600, until=newest + 60, step_seconds=3660)
-    return sum(point.window.total for points in found.values() for point in points)
 
 
 def queues_seen() -> Iterator[Observation]:

@@ -33,6 +33,7 @@ from apps.telemetry.ingest.http import (
     authorised,
     respond,
 )
+from apps.telemetry.ingest.teller import FillTeller
 from apps.telemetry.ingest.writer import Notify
 
 __all__ = ["MAX_BODY", "PREFIX", "IngestApp"]
@@ -53,6 +54,7 @@ class IngestApp:
         self._expected = f"Bearer {token}".encode()
         self.intake = Intake(names=names, notify=notify)
         self._bodies = Bodies()
+        self._teller = FillTeller(self.intake.fill)
         exported.register(self.intake)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,13 +106,15 @@ class IngestApp:
         return await (self.intake.inferences(raw) if kind == "inferences" else self.intake.labels(raw, headers, query))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """Start with the names known, end with the buffer written."""
+        """Start with the names known, end with the buffer written. Only a server tells how full its door is."""
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.intake.buffer.start()
+                self._teller.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                self._teller.stop()
                 self.intake.buffer.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

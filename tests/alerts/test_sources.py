@@ -18,6 +18,7 @@ from apps.kernel.clock import now
 from apps.rollouts.domain.machine import Phase
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.acknowledge import rollout_acknowledge
+from apps.targets.models import Endpoint
 from apps.telemetry.models import Slot
 from controlplane import alert_sources
 from tests.api.world import World, make_world
@@ -102,6 +103,53 @@ def test_an_endpoint_that_was_busy_and_fell_silent_is_a_ticket(world: World) -> 
     Slot.objects.update(updated_at=now())  # it reports again
     sources_look()
     assert open_keys() == set()
+
+
+MANY = {
+    "busy-and-silent": (100, 3600, "100 requests"),
+    "busy": (100, 60, None),
+    "hardly-called": (50, 3600, None),
+    "forgotten": (100, 8 * 86_400, None),
+    "never-called": (0, 0, None),
+}
+"""How many requests the last report told and how many seconds ago it arrived, and what is said of it."""
+
+
+def populate(world: World, copies: int) -> set[str]:
+    """So many endpoints of each kind; the names of those that are to be told."""
+    report("v1-0-0", seconds=[0.02], slots=1)
+    slot = Slot.objects.get()
+    slot.delete()
+    endpoint = Endpoint.objects.get()
+    endpoints, slots = [], []
+    for number in range(copies):
+        for kind, (requests, ago, _) in MANY.items():
+            name = f"{kind}-{number}"
+            endpoints.append(Endpoint(**{**_values(endpoint), "id": f"ep_{name}", "name": name}))
+            at = now() - timedelta(seconds=ago)
+            later = {"endpoint": name, "slot_at": int(at.timestamp()) // 10 * 10, "updated_at": at, "total": requests}
+            slots += [Slot(**{**_values(slot), "id": None, **later})] if requests else []
+    Endpoint.objects.bulk_create(endpoints)
+    Slot.objects.bulk_create(slots)
+    return {f"{kind}-{number}" for kind, (_, _, said) in MANY.items() if said for number in range(copies)}
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+@pytest.mark.parametrize("copies", [2, 20])
+def test_silence_is_found_among_any_number_of_endpoints_by_two_questions(
+    world: World, copies: int, django_assert_num_queries: Any
+) -> None:
+    silent = populate(world, copies)
+    with django_assert_num_queries(3):  # which endpoints there are, when each last reported, what the silent ones did
+        found = list(alert_sources.telemetry_seen())
+    assert {one.subject_name for one in found} == silent
+    for one in found:
+        said = MANY[one.subject_name.rpartition("-")[0]][2]
+        assert "Nothing has arrived for 1 h;" in one.summary
+        assert f"in the hour before it was {said}" in one.summary
 
 
 def test_a_source_that_fails_keeps_no_other_from_being_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from apps.telemetry.domain.batch import SlotDelta
 from apps.telemetry.domain.measure import Measure, MeasureRequest, Tally
 from apps.telemetry.domain.stored import WindowKey
 from apps.telemetry.domain.sums import CALLED, MinuteSums, SumsRequest
-from apps.telemetry.domain.window import MEASURED, Point, Window, WindowRequest
+from apps.telemetry.domain.window import MEASURED, Point, TotalRequest, Window, WindowRequest
 
 Report = tuple[WindowKey, SlotDelta, float]
 
@@ -132,5 +132,24 @@ class MemoryWindows:
         rows = [(at, *cell) for at, cell in sorted(sums.items()) if cell[0]]
         return MinuteSums(*(np.array([row[place] for row in rows], np.int64) for place in range(3)))
 
-    def newest_arrival(self, endpoint: str) -> float | None:
-        return max((at for key, _, at in self.reports if key[0] == endpoint), default=None)
+    def totals(self, requests: Sequence[TotalRequest]) -> list[int]:
+        return [self._total(wanted) for wanted in requests]
+
+    def _total(self, wanted: TotalRequest) -> int:
+        since, until = wanted.since or 0, wanted.until
+        found = self._window(
+            lambda key: (
+                key[0] == wanted.endpoint
+                and key[3] in wanted.routes
+                and key[1] >= since
+                and (until is None or key[1] < until)
+            )
+        )
+        return found.total
+
+    def newest_arrivals(self, endpoints: Sequence[str]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for (name, *_), _, at in self.reports:
+            if name in endpoints:
+                found[name] = max(at, found.get(name, at))
+        return found

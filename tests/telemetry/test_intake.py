@@ -115,6 +115,31 @@ async def test_waiting_for_the_commit_counts_once_in_every_process(door: Door) -
     assert other.intake.ledger.totals()["observations"].accepted == 4
 
 
+@pytest.mark.parametrize(
+    "paths", [("observations", "observations?wait=commit"), ("observations?wait=commit", "observations")]
+)
+async def test_a_key_counts_once_whether_or_not_its_sender_waits(door: Door, paths: tuple[str, str]) -> None:
+    body = door.columns(3)
+    statuses = {"observations": 202, "observations?wait=commit": 200}
+    first = await door.send(paths[0], body, statuses[paths[0]], Idempotency_Key="k9")
+    again = await door.send(paths[1], body, 200, Idempotency_Key="k9")
+    assert (first["accepted"], again["accepted"], again["duplicate"]) == (3, 0, True)
+    await door.flush()
+    assert await door.total() == 3
+    assert door.tally("observations") == Tally(6, 3, 3)
+
+
+async def test_one_key_many_times_at_once_counts_once(door: Door) -> None:
+    body = door.columns(2)
+    headers = {"Idempotency-Key": "k10"}
+    answers = await asyncio.gather(
+        *(door.client.post("/ingest/v1/observations?wait=commit", json=body, headers=headers) for _ in range(12))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(answer.json()["accepted"] for answer in answers) == await door.total() == 2
+    assert door.tally("observations") == Tally(24, 2, 22)
+
+
 async def test_the_rest_counts_when_some_are_wrong(door: Door) -> None:
     body = door.columns(3)
     body["latency_s"] = [0.1, -1, None]

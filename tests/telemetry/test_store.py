@@ -17,7 +17,7 @@ from apps.telemetry.domain.batch import SlotDelta
 from apps.telemetry.domain.measure import MeasureRequest
 from apps.telemetry.domain.store import Reads, Writes
 from apps.telemetry.domain.sums import Kind, SumsRequest
-from apps.telemetry.domain.window import MEASURED, WindowRequest
+from apps.telemetry.domain.window import MEASURED, TotalRequest, WindowRequest
 from apps.telemetry.models import RollUp, RollUpMark, Slot, Source
 from apps.telemetry.selectors import STORE, postgres
 from apps.telemetry.services import put
@@ -90,12 +90,16 @@ def ask_all(at: int, newest: int) -> Any:
         for kind, limit in KINDS
     ]
 
+    spans = [TotalRequest(ENDPOINT), TotalRequest(ENDPOINT, at + 7, at + 8 * HOUR + 3), TotalRequest("nobody"),
+             TotalRequest(ENDPOINT, at, at), TotalRequest(ENDPOINT, None, newest - 70, ("forced",))]  # fmt: skip
+
     def ask(store: Reads) -> Any:
         sums = [[column.tolist() for column in (each.minutes, each.total, each.bad)]
                 for each in store.minute_sums(budgets)]  # fmt: skip
         return {
             "windows": store.windows(asked),
             "tallies": store.tallies(asked),
+            "totals": store.totals(spans),
             "measures": [one for pair in store.measures(judged) for one in pair if one.total],
             "splits": store.split_counts_many([(ENDPOINT, 1), (ENDPOINT, 2), ("nobody", 1)]),
             "minutes": store.series(ENDPOINT, since=at // 60 * 60 + 60, until=newest, step_seconds=60),

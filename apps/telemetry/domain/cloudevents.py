@@ -19,6 +19,7 @@ import orjson
 
 from apps.kernel.errors import InvalidInput
 from apps.telemetry.domain.batch import FUTURE_SECONDS, KEPT_SAMPLES_SECONDS
+from apps.telemetry.domain.fill import Level
 from apps.telemetry.domain.limits import packed
 
 REQUEST = "org.kubeflow.serving.inference.request"
@@ -27,6 +28,9 @@ MAX_EVENTS = 5_000
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 JOIN_SECONDS = 60.0
+SPREAD = 4
+"""Values per byte of JSON that a payload may have as columns. Written out, a value takes two bytes at least; far more
+of them means rows of which each has columns of its own, and a few megabytes would become billions of gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +109,8 @@ def _event(attributes: dict[str, str], data: Any, size: int, now: float) -> Even
         return "id is longer than 128 characters"
     if attributes["type"] not in (REQUEST, RESPONSE):
         return f"the type is neither {REQUEST} nor …response"
-    if not isinstance(data, Mapping):
-        return "the payload must be an object"
     try:
-        text = packed(data)
+        weight = _weighed(attributes["type"], data)
     except ValueError as error:
         return f"the payload {error}"
     at = None
@@ -122,7 +124,29 @@ def _event(attributes: dict[str, str], data: Any, size: int, now: float) -> Even
         return "time lies more than five minutes in the future"
     if at is not None and at < now - KEPT_SAMPLES_SECONDS:
         return "time is older than the seven days for which samples are kept"
-    return Event(attributes["id"], attributes["type"], attributes["source"], at, attributes, data, size or len(text))
+    return Event(attributes["id"], attributes["type"], attributes["source"], at, attributes, data, size or weight)
+
+
+def _weighed(kind: str, data: Any) -> int:
+    """Bytes of the payload as JSON. ValueError, with the end of a sentence, where it cannot be taken."""
+    if not isinstance(data, Mapping):
+        raise ValueError("must be an object")  # noqa: TRY004  answered as bad input like the rest
+    weight = len(packed(data))
+    if kind == REQUEST and _spread(data) > SPREAD * weight:
+        raise ValueError("has rows with too little in common to be columns")
+    return weight
+
+
+def _spread(payload: Mapping[str, Any]) -> int:
+    """How many values ``columns_of`` makes of the rows of ``instances``, gaps included."""
+    instances = payload.get("instances")
+    if isinstance(payload.get("inputs"), list) or not isinstance(instances, list):
+        return 0
+    if all(isinstance(row, Mapping) for row in instances):
+        return len(instances) * len({name for row in instances for name in row})
+    if all(isinstance(row, list) for row in instances):
+        return len(instances) * max((len(row) for row in instances), default=0)
+    return len(instances)
 
 
 def columns_of(payload: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -187,6 +211,11 @@ class EventJoin:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._done)
 
+    @property
+    def levels(self) -> tuple[Level, Level]:
+        """Each bound, and how much of it is taken."""
+        return Level("samples", len(self), self.max_waiting), Level("bytes of samples", self._bytes, self.max_bytes)
+
     def add(self, endpoint: str, variant: str, period: int, event: Event, *, now: float) -> bool:
         """False when there is no room: the caller counts a drop."""
         key = (endpoint, variant, event.id)
@@ -204,7 +233,8 @@ class EventJoin:
             self._waiting.pop(key, None)
             self._done.append(sample)
         else:
-            self._waiting[key] = (now, sample, event.size)
+            # Who repeats one half does not wait anew: it stands at its first place, and all behind it wait for it.
+            self._waiting[key] = (known[0] if known else now, sample, event.size)
         return True
 
     def take(self, *, now: float) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from apps.telemetry.domain.batch import SlotDelta
 from apps.telemetry.domain.measure import Measure, MeasureRequest, Tally
 from apps.telemetry.domain.stored import WindowKey
 from apps.telemetry.domain.sums import MinuteSums, SumsRequest
-from apps.telemetry.domain.window import MEASURED, Point, Window, WindowRequest
+from apps.telemetry.domain.window import MEASURED, Point, TotalRequest, Window, WindowRequest
 
 
 class Writes(Protocol):
@@ -51,8 +51,11 @@ class Reads(Protocol):
     def minute_sums(self, requests: Sequence[SumsRequest]) -> list[MinuteSums]:
         """Good and bad requests per minute, for budgets."""
 
-    def newest_arrival(self, endpoint: str) -> float | None:
-        """When the endpoint's newest report arrived, Unix seconds; None when there is none."""
+    def totals(self, requests: Sequence[TotalRequest]) -> list[int]:
+        """Requests of all variants together, of each span."""
+
+    def newest_arrivals(self, endpoints: Sequence[str]) -> dict[str, float]:
+        """When each endpoint's newest report arrived, Unix seconds; one without any is left out."""
 
 
 class Store(Reads, Writes, Protocol):

@@ -25,6 +25,16 @@ class WindowRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TotalRequest:
+    """Of which span of an endpoint's time the requests of all variants are counted; as in WindowRequest."""
+
+    endpoint: str
+    since: int | None = None
+    until: int | None = None
+    routes: tuple[str, ...] = MEASURED
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """Counts of requests by fate, and the latency histogram of all but ``client_4xx`` (seconds).
 

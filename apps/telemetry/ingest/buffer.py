@@ -5,6 +5,9 @@
 2. Once a second the thread freezes what is there into batches with a sequence number each and writes them in one
    transaction. A batch that failed is repeated, unchanged, until it commits: the writer knows a repeat by its number.
 3. It also reads which names are known, stores what the sources did, and hands samples of CloudEvents on.
+
+How full it is only falls when the thread takes something out: looked at just before, no peak is missed, and the door
+pays nothing for it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from django.db.utils import Error as DatabaseFault
 
 from apps.telemetry.domain.batch import SlotBatch
 from apps.telemetry.domain.cells import Cell, CellKey
+from apps.telemetry.domain.fill import Level, Peak, fullest
 from apps.telemetry.domain.known import Known
 from apps.telemetry.domain.tally import Ledger
 from apps.telemetry.ingest.writer import Notify, first_line
@@ -65,6 +69,8 @@ class CellBuffer:
         self._name = f"ingest/{secrets.token_hex(6)}"
         self._seqs: dict[tuple[str, str], int] = {}
         self._failures = 0
+        self._peak = Peak()
+        self._passed_at = time.monotonic()
         self._known_at = self._tally_at = 0.0
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -74,6 +80,23 @@ class CellBuffer:
     def size(self) -> tuple[int, int]:
         """(cells waiting, bytes of all that is not written yet)."""
         return len(self._cells), self._bytes + self._frozen_bytes
+
+    @property
+    def levels(self) -> tuple[Level, Level]:
+        """Each bound, and how much of it is taken."""
+        cells, size = self.size
+        return Level("slots", cells, self._max_cells), Level("bytes of slots", size, self._max_bytes)
+
+    @property
+    def peak(self) -> Level:
+        """The bound that was nearest its limit lately, as it was then."""
+        with self._lock:
+            return self._peak.highest(fullest(self.levels), time.monotonic())
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Since the last pass that got through everything; 0.0 when nothing waits."""
+        return max(0.0, time.monotonic() - self._passed_at) if any(self.size) else 0.0
 
     def start(self) -> None:
         """Start the thread if it does not run; called with every request, costs a comparison."""
@@ -149,6 +172,7 @@ class CellBuffer:
         if moment - self._tally_at >= TALLY_SECONDS or self._stopping.is_set():
             self._save_tallies()
             self._tally_at = moment
+        self._passed_at = time.monotonic()
         return written
 
     def _write_some(self) -> None:
@@ -164,11 +188,16 @@ class CellBuffer:
         if refused:
             self._ledger.unstored(refused)
         with self._lock:
+            self._see()
             left = len(self._frozen)
             self._frozen_bytes -= self._frozen_bytes * len(group) // left
             self._frozen = self._frozen[len(group) :]
         if self._notify:
             self._notify({batch.endpoint for batch in group})
+
+    def _see(self) -> None:
+        """Under the lock, before something is taken out."""
+        self._peak.see(fullest(self.levels), time.monotonic())
 
     def _save_samples(self) -> None:
         self._unsaved = self._unsaved or (self._samples() if self._samples else [])
@@ -187,6 +216,7 @@ class CellBuffer:
     def _freeze(self) -> None:
         """Move everything into batches of one endpoint and variant; the number is theirs from now on."""
         with self._lock:
+            self._see()
             cells, self._cells = self._cells, {}
             self._frozen_bytes, self._bytes = self._bytes, 0
         grouped: dict[tuple[str, str], list[CellKey]] = {}

@@ -24,3 +24,16 @@ def register(intake: Exported) -> None:
 def ingest_metrics() -> str:
     """Prometheus text; empty in a process without an ingest door."""
     return "".join("\n".join([*one.ledger.lines(), *one.gauges()]) + "\n" for one in _registered)
+
+
+def gauge_lines(*gauges: tuple[str, str, float]) -> list[str]:
+    """(name, help, value) of each as Prometheus text."""
+    return [
+        line
+        for name, words, value in gauges
+        for line in (
+            f"# HELP pilothouse_ingest_{name} {words}",
+            f"# TYPE pilothouse_ingest_{name} gauge",
+            f"pilothouse_ingest_{name} {value:.12g}",
+        )
+    ]

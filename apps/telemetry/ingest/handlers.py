@@ -21,12 +21,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from apps.telemetry.domain.batch import Rejection, SlotBatch, parse_batch
 from apps.telemetry.domain.cells import CellKey
 from apps.telemetry.domain.cloudevents import Event, EventJoin, events_of
+from apps.telemetry.domain.fill import LOOK_SECONDS, Fill, Level, Peak, fullest
 from apps.telemetry.domain.observations import Parsed, parse_observations
 from apps.telemetry.domain.otlp import Names, OtlpReader, decode
 from apps.telemetry.domain.readings import SeriesMemory
 from apps.telemetry.domain.tally import LATE_SECONDS, Ledger, Tally
 from apps.telemetry.ingest.buffer import CellBuffer
+from apps.telemetry.ingest.exported import gauge_lines
 from apps.telemetry.ingest.http import Answer, Refusal, decoded
+from apps.telemetry.ingest.teller import process_name
 from apps.telemetry.ingest.writer import Notify, SlotWriter
 from apps.telemetry.services.labels import LabelsResult, labels_take
 from apps.telemetry.services.records import labels_add, samples_add
@@ -66,11 +69,13 @@ class Intake:
         self.writer = SlotWriter(notify)
         self._join, self._join_lock = EventJoin(), threading.Lock()
         self.buffer = CellBuffer(self.ledger, notify=notify, samples=self._samples)
+        self._peak = Peak()
         self._otlp = OtlpReader(names or Names(), SeriesMemory(time.time_ns()))
         self._keys = SeenKeys()
 
     def _samples(self) -> list[dict[str, Any]]:
         with self._join_lock:
+            self._peak.see(fullest(self._join.levels), time.monotonic())
             return self._join.take(now=time.time())
 
     # --- slots of our own serving processes -------------------------------------------------------------------
@@ -115,10 +120,10 @@ class Intake:
             raise Refusal(400, "bad_key", "An Idempotency-Key has at most 200 characters.")
         parsed = parse_observations(decoded(raw), self.buffer.known, now=time.time())
         source = headers.get(b"x-pilothouse-source", client.encode()).decode("latin-1")
-        if b"wait=commit" in query.split(b"&"):
-            return await self._committed(parsed, key, source)
         if key and key in self._keys:
             return self._duplicate("observations", parsed)
+        if b"wait=commit" in query.split(b"&"):
+            return await self._committed(parsed, key, source)
         lost = self.buffer.add(parsed.cells)
         dropped = sum(lost.values())
         if key and not dropped:
@@ -145,6 +150,8 @@ class Intake:
             raise
         if results and all(result.is_duplicate for result in results):
             return self._duplicate("observations", parsed)
+        if key:
+            self._keys.add(key)  # a repeat that does not wait is one too
         self.ledger.unstored(sum(len(result.refused) for result in results))
         self._count("observations", parsed, 0, source)
         return _told(parsed, 0, status=200)
@@ -277,26 +284,35 @@ class Intake:
         self.ledger.items(form, tally, _by_code([Rejection(**one) for one in rejected]))
         return Answer({"accepted": accepted, "rejected": rejected, "duplicate": False})
 
-    def gauges(self) -> list[str]:
-        """What waits, in Prometheus text."""
-        cells, size = self.buffer.size
+    # --- how full it is ---------------------------------------------------------------------------------------
+    @property
+    def peak(self) -> Level:
+        """Of all bounds the one that was nearest its limit lately."""
         with self._join_lock:
-            joining = len(self._join)
-        found = [
-            ("buffer_cells", "Slots of variants that wait to be written.", cells),
-            ("buffer_bytes", "Memory of what waits to be written.", size),
+            events = self._peak.highest(fullest(self._join.levels), time.monotonic())
+        return fullest((self.buffer.peak, events))
+
+    def fill(self) -> Fill:
+        return Fill(process_name(), self.peak, self.buffer.stalled_seconds)
+
+    def gauges(self) -> list[str]:
+        """What waits and how much may, in Prometheus text."""
+        (slots, size), (samples, weight) = self.buffer.levels, self._join.levels
+        return gauge_lines(
+            ("buffer_cells", "Slots of variants that wait to be written.", slots.used),
+            ("buffer_cells_limit", "How many slots may wait; more are dropped.", slots.limit),
+            ("buffer_bytes", "Memory of what waits to be written.", size.used),
+            ("buffer_bytes_limit", "How much memory may wait; more is dropped.", size.limit),
             ("queue_batches", "Slot batches that wait for their commit.", self.writer.depth),
-            ("events_waiting", "Samples that wait for their other half or to be written.", joining),
-        ]
-        return [
-            line
-            for name, words, value in found
-            for line in (
-                f"# HELP pilothouse_ingest_{name} {words}",
-                f"# TYPE pilothouse_ingest_{name} gauge",
-                f"pilothouse_ingest_{name} {value}",
-            )
-        ]
+            ("events_waiting", "Samples that wait for their other half or to be written.", samples.used),
+            ("events_waiting_limit", "How many samples may wait; more are dropped.", samples.limit),
+            ("events_bytes", "Bytes of payloads in the samples that wait.", weight.used),
+            ("events_bytes_limit", "How many bytes of payloads may wait; more are dropped.", weight.limit),
+            ("fill_ratio", "The bound that is nearest its limit, as a share of it.",
+             fullest((slots, size, samples, weight)).share),
+            ("fill_peak_ratio", f"The highest fill ratio of the last {LOOK_SECONDS:.0f} s.", self.peak.share),
+            ("stalled_seconds", "For how long the writer has not got through what waits.", self.buffer.stalled_seconds),
+        )  # fmt: skip
 
 
 def names_of(event: Event, asked: Mapping[str, str]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -18,6 +19,10 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY = 1_048_576
 MAX_UNPACKED = 8 * MAX_BODY
 MAX_IN_FLIGHT = 64 * MAX_BODY
+MAX_MEMBERS = 100
+"""Of a gzip body. Each is taken off the front of what is left: fifty thousand empty ones would cost minutes."""
+BODY_SECONDS = 60.0
+"""Until a body is there: one that never ends keeps its part of MAX_IN_FLIGHT from all others."""
 
 
 class Refusal(Exception):
@@ -48,9 +53,14 @@ class Bodies:
         """The body, unpacked. The caller gives ``release`` the length of what it was given. Raises Refusal."""
         taken = [0]
         try:
-            raw = await self._collected(receive, limit, taken)
+            async with asyncio.timeout(BODY_SECONDS):
+                raw = await self._collected(receive, limit, taken)
             encoding = headers.get(b"content-encoding", b"identity").strip().lower()
             raw = _decoded(raw, encoding, unpacked_limit)
+        except TimeoutError as error:
+            self.release(taken[0])
+            detail = f"The body did not arrive within {BODY_SECONDS:g} s; send it again."
+            raise Refusal(503, "too_slow", detail) from error
         except BaseException:
             self.release(taken[0])
             raise
@@ -88,7 +98,8 @@ def _decoded(raw: bytes, encoding: bytes, limit: int) -> bytes:
 
 
 def unpacked(raw: bytes, limit: int) -> bytes:
-    """gunzip. Raises Refusal for what is no gzip, ends early, or unpacks to more than ``limit`` bytes."""
+    """gunzip. Raises Refusal for what is no gzip, ends early, is too many streams, or unpacks to more than ``limit``
+    bytes."""
     found: list[bytes] = []
     size = 0
     try:
@@ -101,6 +112,8 @@ def unpacked(raw: bytes, limit: int) -> bytes:
             if not member.eof:
                 raise Refusal(400, "bad_gzip", "The body is not gzip.")
             found.append(data)
+            if len(found) > MAX_MEMBERS:
+                raise Refusal(400, "bad_gzip", f"The body is more than {MAX_MEMBERS} gzip streams in a row.")
             raw = member.unused_data
     except zlib.error as error:
         raise Refusal(400, "bad_gzip", "The body is not gzip.") from error

@@ -13,12 +13,18 @@ tallies = STORE.tallies
 series = STORE.series
 split_counts_many = STORE.split_counts_many
 minute_sums = STORE.minute_sums
-newest_arrival = STORE.newest_arrival
+newest_arrivals = STORE.newest_arrivals
+totals = STORE.totals
 
 
 def split_counts(endpoint: str, *, period: int) -> dict[str, int]:
     """Requests per variant that the gateway chose by weight in one period: the measured split."""
     return split_counts_many([(endpoint, period)])[endpoint, period]
+
+
+def newest_arrival(endpoint: str) -> float | None:
+    """Unix seconds of the last report that arrived for the endpoint, None when none ever did."""
+    return newest_arrivals([endpoint]).get(endpoint)
 
 
 __all__ = [
@@ -29,11 +35,13 @@ __all__ = [
     "measures",
     "minute_sums",
     "newest_arrival",
+    "newest_arrivals",
     "sample_pairs",
     "series",
     "source_list",
     "split_counts",
     "split_counts_many",
     "tallies",
+    "totals",
     "windows",
 ]

@@ -6,11 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db import connection
-
 from apps.kernel.stats.histogram import merge_blobs
 from apps.telemetry.domain.measure import Tally
-from apps.telemetry.domain.window import MEASURED, Point, Window, WindowRequest
+from apps.telemetry.domain.window import MEASURED, Point, TotalRequest, Window, WindowRequest
 from apps.telemetry.selectors.binary import binary_rows
 from apps.telemetry.selectors.pieces import FAR, pieces, rows
 
@@ -153,20 +151,49 @@ def split_counts_many(periods: Sequence[tuple[str, int]]) -> dict[tuple[str, int
     return found
 
 
-def newest_arrival(endpoint: str) -> float | None:
-    """Unix seconds of the last report that arrived for the endpoint, None when none ever did."""
-    query = """
-        SELECT extract(epoch FROM max(updated_at))::float8 FROM (
-          SELECT updated_at FROM telemetry_slot WHERE endpoint = %s
-             AND slot_at >= (SELECT max(slot_at) FROM telemetry_slot WHERE endpoint = %s) - 60
-          UNION ALL
-          (SELECT updated_at FROM telemetry_rollup
-            WHERE endpoint = %s AND resolution = 60 ORDER BY slot_at DESC LIMIT 20)
-          UNION ALL
-          (SELECT updated_at FROM telemetry_rollup
-            WHERE endpoint = %s AND resolution = 86400 ORDER BY slot_at DESC LIMIT 20)) u
-        """
-    with connection.cursor() as cursor:
-        cursor.execute(query, [endpoint] * 4)
-        (value,) = cursor.fetchone()
-    return None if value is None else float(value)
+_TOTAL_SPANS = f"""
+    SELECT r.number, r.endpoint, string_to_array(r.routes, ',') AS routes, coalesce(r.since, 0) AS since,
+           coalesce(r.until, {FAR}) AS until, 0 AS step, false AS has_period
+    FROM unnest(%s::int[], %s::text[], %s::text[], %s::int8[], %s::int8[]) AS r(number, endpoint, routes, since, until)
+    """  # noqa: S608
+_TOTALS = f"""{pieces(_TOTAL_SPANS)}
+    SELECT number, sum(total)::int8 FROM (
+    {rows("p.number, s.total", "sum(s.total) AS total", "s.route = ANY(p.routes)")}
+) u WHERE total IS NOT NULL GROUP BY 1
+    """  # noqa: S608
+
+
+def totals(requests: Sequence[TotalRequest]) -> list[int]:
+    """How many requests each span holds, of all variants together, in their order. One query for any number."""
+    if not requests:
+        return []
+    columns: list[Any] = [
+        list(range(len(requests))),
+        [wanted.endpoint for wanted in requests],
+        [",".join(wanted.routes) for wanted in requests],
+        [wanted.since for wanted in requests],
+        [wanted.until for wanted in requests],
+    ]
+    found: dict[int, int] = dict(binary_rows(_TOTALS, columns))
+    return [found.get(number, 0) for number in range(len(requests))]
+
+
+_ARRIVALS = """
+    SELECT n.endpoint, u.newest FROM unnest(%s::text[]) AS n(endpoint) CROSS JOIN LATERAL (
+      SELECT extract(epoch FROM max(updated_at))::float8 AS newest FROM (
+        SELECT s.updated_at FROM telemetry_slot s WHERE s.endpoint = n.endpoint
+           AND s.slot_at >= (SELECT max(slot_at) FROM telemetry_slot WHERE endpoint = n.endpoint) - 60
+        UNION ALL
+        (SELECT updated_at FROM telemetry_rollup
+          WHERE endpoint = n.endpoint AND resolution = 60 ORDER BY slot_at DESC LIMIT 20)
+        UNION ALL
+        (SELECT updated_at FROM telemetry_rollup
+          WHERE endpoint = n.endpoint AND resolution = 86400 ORDER BY slot_at DESC LIMIT 20)) t OFFSET 0) u
+    WHERE u.newest IS NOT NULL
+    """
+
+
+def newest_arrivals(endpoints: Sequence[str]) -> dict[str, float]:
+    """Unix seconds of the last report that arrived for each endpoint; one that never had any is left out. One query
+    for any number."""
+    return dict(binary_rows(_ARRIVALS, [list(endpoints)])) if endpoints else {}

@@ -1,7 +1,16 @@
 """The reading half of the store of windows on PostgreSQL (domain/store.py)."""
 
 from apps.telemetry.selectors.measured import measures
-from apps.telemetry.selectors.merged import newest_arrival, series, split_counts_many, tallies, windows
+from apps.telemetry.selectors.merged import newest_arrivals, series, split_counts_many, tallies, totals, windows
 from apps.telemetry.selectors.sums import minute_sums
 
-__all__ = ["measures", "minute_sums", "newest_arrival", "series", "split_counts_many", "tallies", "windows"]
+__all__ = [
+    "measures",
+    "minute_sums",
+    "newest_arrivals",
+    "series",
+    "split_counts_many",
+    "tallies",
+    "totals",
+    "windows",
+]

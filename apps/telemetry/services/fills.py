@@ -1,0 +1,52 @@
+"""How full each process's ingest door is, told by itself. Kept in Redis with an expiry, not in the database: a door
+fills when the database does not take what it holds, and one that has ended holds nothing."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import orjson
+import redis
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from apps.telemetry.domain.fill import Fill
+
+TOLD_SECONDS: Final = 30
+"""Six times the pause between two tellings (ingest/teller.py)."""
+REDIS_SECONDS: Final = 2
+_PROCESSES: Final = "ingest:processes"
+
+
+def fill_tell(fill: Fill) -> None:
+    """Say how full this process's door is. Raises redis.RedisError."""
+    with _client() as client, client.pipeline() as both:
+        both.set(_key(fill.process), orjson.dumps(fill.to_json()), ex=TOLD_SECONDS)
+        both.sadd(_PROCESSES, fill.process)
+        both.execute()
+
+
+def fills_told() -> list[Fill]:
+    """What every process said within TOLD_SECONDS. Raises redis.RedisError; ValueError for what is no fill."""
+    with _client() as client:
+        names = sorted(name.decode() for name in cast("set[bytes]", client.smembers(_PROCESSES)))
+        if not names:
+            return []
+        told = cast("list[bytes | None]", client.mget([_key(name) for name in names]))
+        silent = [name for name, one in zip(names, told, strict=True) if one is None]
+        if silent:  # ended; one that speaks at this moment adds itself again with its next word
+            client.srem(_PROCESSES, *silent)
+    return [Fill.from_json(orjson.loads(one)) for one in told if one is not None]
+
+
+def _client() -> redis.Redis:
+    """One connection and no second attempt: who tells comes again anyway, and who looks has more to look at."""
+    return redis.Redis.from_url(
+        settings.PILOTHOUSE_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )  # fmt: skip
+
+
+def _key(process: str) -> str:
+    return f"ingest:fill:{process}"
