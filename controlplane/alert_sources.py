@@ -15,7 +15,7 @@ from apps.accounts.domain.roles import Environment
 from apps.alerts.domain.incidents import Severity
 from apps.alerts.domain.messages import span
 from apps.alerts.services.incidents import Observation
-from apps.alerts.services.sources import Source
+from apps.alerts.services.sources import Source, Unseen
 from apps.experiments.selectors import queue_condition
 from apps.kernel.clock import now
 from apps.rollouts.domain.machine import Phase
@@ -24,6 +24,7 @@ from apps.rollouts.selectors import rollout_list, rollouts_unacknowledged
 from apps.targets.selectors import endpoint_list
 from apps.telemetry.domain.window import TotalRequest
 from apps.telemetry.selectors import newest_arrivals, totals
+from controlplane.alert_blind import unanswered_seen, watches_stand_still
 from controlplane.alert_capacity import capacity_seen
 from controlplane.alert_house import of_house
 from controlplane.places import endpoint_healths
@@ -36,8 +37,9 @@ NEEDS: Final = frozenset({Phase.PAUSED.value, Phase.WAITING.value})
 MOST: Final = 200
 
 
-def endpoints_seen() -> Iterator[Observation]:
-    """Endpoints whose callers are not served as wished."""
+def endpoints_seen() -> Iterator[Observation | Unseen]:
+    """Endpoints whose callers are not served as wished, or of which nobody knows."""
+    yield from unanswered_seen()
     for one in endpoint_healths():
         if one.is_bad:
             yield Observation(
@@ -102,6 +104,7 @@ SOURCES: Final[dict[str, Source]] = {
     "telemetry": telemetry_seen,
     "capacity": capacity_seen,
     "experiments": queues_seen,
+    "watches": watches_stand_still,
 }
 
 

@@ -13,7 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 
 from apps.accounts.domain.doors import PUBLIC
 from apps.accounts.web_access import declares
+from apps.alerts import selectors as alerts
 from apps.kernel import selectors as kernel
+from apps.kernel.clock import now
 from apps.rollouts import selectors as rollouts
 from apps.targets import selectors as targets
 from apps.telemetry.ingest.exported import ingest_metrics
@@ -56,6 +58,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
         plan = targets.plan_of(endpoint)
         for key, weight in (plan.route.weights_bp if plan else {}).items():
             weights.labels(endpoint.name, key).set(weight / 10_000)
+    ages = Gauge("pilothouse_look_age_seconds", "Since the last look whether all is well.", ["look"], registry=registry)
+    for name, seen in alerts.watches_seen().items():
+        ages.labels(name).set(max(0.0, (now() - seen.at).total_seconds()))
     return HttpResponse(generate_latest(registry) + ingest_metrics().encode(), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -308,6 +308,17 @@ class Reading(models.Model):
         return f"read up to {self.seq}"
 
 
+class Watch(models.Model):
+    """When somebody last looked whether anything is wrong (domain/watches.py), since when without a longer pause."""
+
+    name = models.CharField(primary_key=True, max_length=20)
+    at = models.DateTimeField()
+    since = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} looked at {self.at}"
+
+
 class Mood(models.Model):
     """An endpoint that was last told of as degraded; the row goes when it recovers."""
 

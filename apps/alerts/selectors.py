@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
-from django.db.models import Case, Count, Model, Q, QuerySet, When
+from django.db.models import Case, Count, Model, Q, QuerySet, Subquery, When
 
 from apps.accounts.services.access import scope_q
 from apps.alerts.domain.incidents import IncidentState, Severity
 from apps.alerts.domain.states import ChannelState, DeliveryState
-from apps.alerts.models import Channel, Delivery, Incident, IncidentChange, Notice, Receiver, Route, Subscription
+from apps.alerts.domain.watches import Seen, is_stalled
+from apps.alerts.models import (
+    Channel,
+    Delivery,
+    Incident,
+    IncidentChange,
+    Notice,
+    Receiver,
+    Route,
+    Subscription,
+    Watch,
+)
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
@@ -154,3 +165,19 @@ def notices_given_up(channels: Iterable[Channel]) -> dict[str, int]:
     """How many messages were given up, by channel id; channels without any are left out."""
     rows = Notice.objects.filter(channel__in=list(channels), state=DeliveryState.GIVEN_UP).order_by()
     return dict(rows.values_list("channel_id").annotate(count=Count("pk")))
+
+
+def watches_seen() -> dict[str, Seen]:
+    """Who looks by the clock, by name; one that never looked is missing."""
+    return {row.name: Seen(row.name, row.at, row.since) for row in Watch.objects.all()}
+
+
+def watch_query(name: str) -> Subquery:
+    """When ``name`` last looked, as a column of a query that is asked anyway."""
+    return Subquery(Watch.objects.filter(name=name).values("at"))
+
+
+def watches_stalled() -> list[Seen]:
+    """Those that have not looked for too long, by name."""
+    moment = now()
+    return sorted((seen for seen in watches_seen().values() if is_stalled(seen, moment)), key=lambda seen: seen.name)

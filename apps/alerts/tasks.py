@@ -7,6 +7,7 @@ from typing import Final
 
 from celery import shared_task
 
+from apps.alerts.domain.watches import FAULTS
 from apps.alerts.selectors import deliveries_due, notices_due
 from apps.alerts.services.commands import incidents_remind
 from apps.alerts.services.fan_out import endpoints_look, events_collect
@@ -14,6 +15,7 @@ from apps.alerts.services.send import deliveries_prune, delivery_send
 from apps.alerts.services.sending import notice_send, notices_prune
 from apps.alerts.services.sources import sources_look
 from apps.alerts.services.unheard import incidents_unheard
+from apps.alerts.services.watches import watch_note
 
 SECONDS_A_ROUND: Final = 30
 """With one slow attempt on top, well below the hard limit of a task (worker/config.py)."""
@@ -69,7 +71,9 @@ def send_notices_due() -> int:
 @shared_task(name="alerts.sources")  # type: ignore[untyped-decorator]
 def look_at_sources() -> int:
     """Every 15 seconds: what rollouts, endpoints, telemetry, disk and queues say, and what no Alertmanager repeats."""
-    return incidents_unheard() + sources_look()
+    changed = incidents_unheard() + sources_look()
+    watch_note(FAULTS)
+    return changed
 
 
 @shared_task(name="alerts.remind")  # type: ignore[untyped-decorator]

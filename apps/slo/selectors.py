@@ -11,6 +11,8 @@ from typing import Any
 from django.db.models import QuerySet
 
 from apps.accounts.services.access import scope_q
+from apps.alerts.domain.watches import OBJECTIVES
+from apps.alerts.selectors import watch_query
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import NotFound
@@ -102,10 +104,13 @@ def burns_of(endpoint_name: str) -> list[BurnShown]:
     return burns_of_many([endpoint_name]).get(endpoint_name, [])
 
 
-def burns_marks(endpoint_id: str) -> tuple[object, ...]:
-    """What ``burns_of`` is made from, to see whether it would say something else. One light query."""
+def burns_marks(endpoint_id: str) -> tuple[tuple[object, ...], datetime | None]:
+    """What ``burns_of`` is made from, to see whether it would say something else; and when anybody last judged an
+    objective, of any endpoint. One light query."""
     rows = Objective.objects.filter(endpoint_id=endpoint_id).order_by("pk", "burns__variant")
-    return tuple(rows.values_list("pk", "revision", "burns__pk", "burns__revision", "burns__computed_at"))
+    names = ("pk", "revision", "burns__pk", "burns__revision", "burns__computed_at")
+    found = list(rows.annotate(judged_at=watch_query(OBJECTIVES)).values_list(*names, "judged_at"))
+    return tuple(row[:-1] for row in found), found[0][-1] if found else None
 
 
 def burns_of_many(endpoint_names: Iterable[str]) -> dict[str, list[BurnShown]]:

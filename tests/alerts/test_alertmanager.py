@@ -89,6 +89,24 @@ def test_the_documented_payload_becomes_an_alert_and_its_end_the_end(acme: Team,
     assert row.state == IncidentState.RESOLVED
 
 
+@pytest.mark.parametrize(
+    ("starts_at", "told"),
+    [
+        ("2026-03-01T04:58:12.345+02:00", {"wrong_there_since": "2026-03-01 02:58 UTC"}),
+        ("0001-01-01T00:00:00Z", {}),
+        ("9999-12-31T23:59:59-23:59", {}),
+        ("yesterday", {}),
+        (None, {}),
+    ],
+)
+def test_since_when_it_is_wrong_there_is_kept_and_never_a_reason_to_refuse(
+    of_acme: tuple[Receiver, str], starts_at: Any, told: dict[str, str]
+) -> None:
+    assert post(*of_acme, payload(alert(startsAt=starts_at))).json() == {"accepted": 1, "rejected": []}
+    facts = Incident.objects.get().facts
+    assert {name: facts[name] for name in facts if name == "wrong_there_since"} == told
+
+
 def test_what_is_malformed_is_refused_by_itself(of_acme: tuple[Receiver, str]) -> None:
     bad = [
         7,

@@ -91,6 +91,8 @@ def test_the_page_answers_the_four_questions_and_its_buttons_work(acme: Team, on
     assert "olga-of-acme" in text(done)
     stale = on_call.post(f"{page}do/resolve/", {"expected_revision": 1, "reason": "x"})
     assert "Nothing was changed" in text(stale, 409)
+    shared = on_call.get(f"{page}do/resolve/")
+    assert (shared.status_code, shared["Location"]) == (302, page)
     missing = on_call.post(f"{page}do/silence/", {"expected_revision": 2, "seconds": 3600, "reason": ""})
     assert "Say why" in text(missing, 422)
     silent = on_call.post(
@@ -196,3 +198,29 @@ def test_routes_and_receivers_by_clicks(acme: Team, admin: Client) -> None:
 def test_an_operator_does_not_reach_the_settings(acme: Team, on_call: Client) -> None:
     for path in (SETTINGS, SETTINGS + "new/"):
         assert on_call.get(path).status_code == 403
+
+
+def test_a_silence_that_ends_another_day_says_which(acme: Team, on_call: Client) -> None:
+    (row,) = observe(burn(acme, "page"))
+    page = f"{LIST}{row.pk}/"
+    on_call.post(f"{page}do/silence/", {"expected_revision": 1, "seconds": 604_800, "reason": "known"})
+    until = Incident.objects.get(pk=row.pk).silenced_until
+    assert until is not None
+    assert f"silent until {until:%Y-%m-%d %H:%M} UTC" in text(on_call.get(LIST + "_rows/"))
+
+
+def test_numbers_are_read_by_people_however_large_they_are(acme: Team, on_call: Client) -> None:
+    facts = {"burn": 869_000.0, "budget_remaining": -868_938.5, "requests": 1_234_567, "share": 0.25}
+    (row,) = observe(burn(acme, "page", facts=facts))
+    html = text(on_call.get(f"{LIST}{row.pk}/"))
+    for line in ("burn: 869,000", "budget remaining: -86,893,850 %", "requests: 1,234,567", "share: 0.25"):
+        assert line in html
+    assert "e+05" not in html
+
+
+def test_what_was_chosen_stays_when_the_address_is_refused_and_the_address_does_not(acme: Team, admin: Client) -> None:
+    sent = {"name": "phone", "kind": "pagerduty", "address_secret": "pagerduty://xx", "is_default": "yes"}
+    html = text(admin.post(SETTINGS + "new/", sent), 422)
+    assert 'name="is_default" value="yes" checked' in html
+    assert 'value="phone"' in html
+    assert "pagerduty://xx" not in html

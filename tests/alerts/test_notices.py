@@ -309,6 +309,7 @@ def test_an_inside_server_of_mail_is_not_called(
             "workflows://a.logic.azure.com/0123456789abcdef0123456789abcdef/aPlaceForTheSignature?template=file:///etc/passwd",
         ),
         ("pagerduty", "pagerduty://key@evil.example.com"),
+        ("pagerduty", "pagerduty://xx"),
         ("pagerduty", f"pagerduty://{KEYS['pagerduty']}/path"),
         ("opsgenie", f"opsgenie://{KEYS['opsgenie']}?region=mars"),
         ("email", "mailtos://example.com?to=a@example.com&pgpprv=/etc/passwd"),

@@ -214,3 +214,48 @@ def test_switching_one_off_closes_its_alert_and_forgets_its_state(tower: Tower) 
     assert states[f"slo:{row.pk}"] == IncidentState.RESOLVED
     tower.tick()
     assert tower.burn().reason == "Switched off: nobody is told."
+
+
+def test_what_fell_silent_is_no_data_after_ten_minutes_and_not_at_the_next_idle_look(tower: Tower) -> None:
+    tower.minutes(3, good=100)  # the newest minute with requests ends where the clock now stands
+    for _ in range(60):
+        tower.clock.forward(10)
+        tower.tick()
+    assert tower.burn().verdict is Verdict.PASS, "ten minutes, not more"
+    tower.clock.forward(10)
+    tower.tick()
+    assert tower.burn().verdict is Verdict.NO_DATA
+
+
+def test_an_objective_that_is_added_where_nobody_calls_is_judged_at_the_next_tick(tower: Tower) -> None:
+    tower.minutes(3, good=100)
+    for _ in range(100):
+        tower.clock.forward(10)
+        tower.tick()
+    for number in range(8):  # eight ticks in a row are not all of them the turn of the idle
+        given: dict[str, Any] = {"name": f"also {number}", "kind": "availability", "target_ppm": 995_000}
+        objective_create(actor=ALICE, endpoint_id=tower.name, **given)
+        tower.clock.forward(10)
+        tower.tick()
+        assert tower.burn(f"also {number}").verdict is Verdict.NO_DATA
+
+
+def test_a_clock_that_was_set_back_ends_no_judging(tower: Tower) -> None:
+    tower.minutes(90, good=100)
+    tower.clock.forward(-3600)
+    tower.tick()
+    tower.minutes(5, good=0, timeout=1000)
+    assert "page fast" in tower.burn().firing
+
+
+def test_a_budget_that_burns_out_of_all_measure_is_told_without_powers_of_ten(tower: Tower) -> None:
+    tower.tick()
+    row = tower.objective()
+    objective_update(actor=ALICE, objective_id=row.pk, expected_revision=row.revision, target_ppm=999_999)
+    tower.minutes(10, good=0, timeout=100)
+    (incident,) = [one for one in tower.incidents() if row.pk in one.key]
+    assert "1 h: 1,000,000 times the budget's pace, 5 min: 1,000,000 times; above 14.4 times pages" in {
+        state["sentence"] for state in incident.states
+    }
+    assert "above 1 time opens a ticket" in incident.states[3]["sentence"]
+    assert incident.summary.startswith("The budget is overspent by 99,999,900 %.")

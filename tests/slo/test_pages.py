@@ -137,3 +137,30 @@ def test_the_rules_stand_on_a_page_ready_to_be_copied(tower: Tower, alice: Clien
     assert "promtool check rules" in text
     native = alice.get(f"/endpoints/{tower.name}/objectives/prometheus/?histograms=native").content.decode()
     assert "histogram_fraction" in native
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ({"target": "99.99999"}, "From 0.0001 % to 99.9999 %, with four places at most."),
+        ({"target": "0"}, "From 0.0001 % to 99.9999 %"),
+        ({"kind": "latency", "limit_ms": "0"}, "Whole milliseconds, from 1 to 600,000."),
+        ({"kind": "percentile", "limit_ms": "200", "window_minutes": "90"}, "Whole minutes, from 1 to 60."),
+        ({"period_days": "0"}, "Whole days, from 1 to 90."),
+        ({"runbook_url": "javascript:alert(1)"}, "An address that begins with http:// or https://."),
+        ({"tiers": "fast: page 1h/5m 2 %\nz: page 1h/5m 200 %"}, "Tier 2 (z): its share of the budget lies between"),
+        ({"tiers": "a: page 1h/5m 2 %\n\nb: page 1h/2h 2 %"}, "Tier 2 (b): the short window must be shorter"),
+        ({"tiers": "a: page 1h/5m 99 %", "target": "99.5"}, "a fires above 712.8 times"),
+    ],
+)
+def test_what_was_typed_wrong_is_told_in_the_words_and_units_of_the_form(
+    tower: Tower, alice: Client, typed: dict[str, str], told: str
+) -> None:
+    sent = form(**({"profile": "custom"} if "tiers" in typed else {}), **typed)
+    for path, status in (("new", 422), ("replay", 200)):
+        answer = alice.post(f"/endpoints/{tower.name}/objectives/{path}/", sent)
+        assert answer.status_code == status
+        text = answer.content.decode()
+        assert told in text
+        for api_word in ("target_ppm", "limit_ms is", "window_seconds", "period_days is", "budget_bp"):
+            assert api_word not in text

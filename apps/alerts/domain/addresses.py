@@ -19,6 +19,8 @@ from apps.kernel.errors import InvalidInput
 MAX_LENGTH: Final = 2000
 TEAMS_HOSTS: Final = (".logic.azure.com", ".api.powerplatform.com", ".powerautomate.com")
 """Where Microsoft runs the workflows behind Teams; its older webhook.office.com addresses ended."""
+KEY_LENGTH: Final = 20
+"""At least: keys of PagerDuty have 32 characters, those of Opsgenie 36."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -157,8 +159,8 @@ def _teams(form: Form, parts: SplitResult, is_allowed: Callable[[str, int], bool
 
 
 def _keyed(form: Form, parts: SplitResult) -> Address:
-    """A key and nothing that could be a host."""
-    if not _WORD.fullmatch(parts.netloc) or parts.path.strip("/"):
+    """A key and nothing that could be a host. One that is too short is a slip, and its end would be all of it."""
+    if not _WORD.fullmatch(parts.netloc) or len(parts.netloc) < KEY_LENGTH or parts.path.strip("/"):
         raise _form(form)
     region = region_of(parts.geturl())
     if region not in {"us", "eu"}:

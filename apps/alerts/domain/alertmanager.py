@@ -32,7 +32,7 @@ ENVIRONMENTS: Final = {"dev": "development", "prod": "production", "stage": "sta
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One alert, checked. ``severity`` None: resolved."""
+    """One alert, checked. ``severity`` None: resolved; ``began_at`` None: it does not say since when."""
 
     fingerprint: str
     severity: str | None
@@ -44,6 +44,7 @@ class Item:
     labels: Mapping[str, str]
     link: str
     runbook_url: str
+    began_at: datetime | None = None
 
 
 class Malformed(Exception):
@@ -95,6 +96,7 @@ def item_of(alert: Any, labels: Mapping[str, str], page_values: Sequence[str], a
         summary=notes.get("description") or notes.get("message") or name,
         endpoint=read["endpoint"][:200], environment=environment[:20], team=read["team"], labels=found,
         link=_link(alert.get("generatorURL")), runbook_url=_link(notes.get("runbook_url") or notes.get("runbook")),
+        began_at=_began(alert.get("startsAt")),
     )  # fmt: skip
 
 
@@ -109,6 +111,15 @@ def _is_over(ends_at: Any, at: datetime) -> bool:
     if found.year <= 1:
         return False
     return (found if found.tzinfo else found.replace(tzinfo=UTC)) <= at
+
+
+def _began(starts_at: Any) -> datetime | None:
+    """In UTC; what cannot be read is left out, since an alert is not refused for that."""
+    try:
+        found = datetime.fromisoformat(str(starts_at).replace("Z", "+00:00"))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC) if found.year > 1 else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def span_of(seconds: int) -> str:

@@ -24,6 +24,7 @@ _HEAD: Final = {
     ChangeKind.REMINDED: "still: ", ChangeKind.ACKNOWLEDGED: "acknowledged: ", ChangeKind.RESOLVED: "resolved: ",
 }  # fmt: skip
 _MOST_FACTS: Final = 12
+_SHARES: Final = frozenset({"budget_remaining"})
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -104,7 +105,7 @@ def time_left(facts: Mapping[str, Any]) -> str:
 def numbers(facts: Mapping[str, Any]) -> list[str]:
     """Facts that are numbers or short texts, in the order of their source."""
     plain = [(name, value) for name, value in facts.items() if name != EXHAUSTION and _is_plain(value)]
-    return [one_line(f"{name.replace('_', ' ')}: {_number(value)}") for name, value in plain[:_MOST_FACTS]]
+    return [one_line(f"{name.replace('_', ' ')}: {_number(name, value)}") for name, value in plain[:_MOST_FACTS]]
 
 
 def span(seconds: float) -> str:
@@ -140,7 +141,7 @@ def _first(kind: str, told: Told) -> str:
         case ChangeKind.WORSENED:
             return "It got worse."
         case ChangeKind.REOPENED if told.reopened >= FLAPS_FROM:
-            return f"It is back for the {told.reopened}. time. Its end is told once it has stayed quiet for a while."
+            return f"It has come back {told.reopened} times. Its end is told once it has stayed quiet for a while."
         case ChangeKind.REOPENED:
             return "It is back."
         case _:
@@ -151,5 +152,10 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= 200)
 
 
-def _number(value: Any) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
+def _number(name: str, value: Any) -> str:
+    """Four digits at least of a fraction, never a power of ten; shares as a percentage."""
+    if name in _SHARES and isinstance(value, int | float):
+        return (f"{value:.1%}" if abs(value) < 1 else f"{value:,.0%}").replace("%", " %")
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)

@@ -27,7 +27,7 @@ from apps.alerts.domain.incidents import (
     step_of,
 )
 from apps.alerts.domain.messages import one_line
-from apps.alerts.models import Incident
+from apps.alerts.models import Incident, IncidentChange
 from apps.alerts.services.changes import change_record, change_write
 from apps.alerts.services.timing import remind_every, reopen_window
 from apps.kernel.actor import SYSTEM
@@ -138,11 +138,25 @@ def _reopen(row: Incident, seen: Observation, moment: datetime) -> ChangeKind:
 
 
 def _worsen(row: Incident, seen: Observation, moment: datetime) -> ChangeKind:
-    """Pages again, through an acknowledgement and through a silence: both were given for less."""
-    row.state, row.acknowledged_by, row.acknowledged_at = IncidentState.FIRING, "", None
-    row.silenced_until, row.silenced_by, row.silence_reason = None, "", ""
-    row.remind_at = _remind_at(_severity(seen), moment)
+    """Pages again, through an acknowledgement and through a silence: both were given for less. Not those that were
+    given while it was as bad, where it had eased for a moment only: a burn at the edge of a tier comes and goes."""
+    held = _held_through_easing(row, moment)
+    if ChangeKind.ACKNOWLEDGED not in held:
+        row.state, row.acknowledged_by, row.acknowledged_at = IncidentState.FIRING, "", None
+    if ChangeKind.SILENCED not in held:
+        row.silenced_until, row.silenced_by, row.silence_reason = None, "", ""
+    row.remind_at = _remind_at(_severity(seen), moment) if row.state == IncidentState.FIRING else None
     return _write(row, seen, moment, ChangeKind.WORSENED)
+
+
+def _held_through_easing(row: Incident, moment: datetime) -> set[str]:
+    """Of acknowledgement and silence those that were given for a page, if it eased from one within the window."""
+    changes = IncidentChange.objects.filter(incident=row).order_by("-id")
+    eased = changes.filter(kind=ChangeKind.EASED).first()
+    if eased is None or eased.at <= moment - reopen_window():
+        return set()
+    newest = (changes.filter(kind=kind).first() for kind in (ChangeKind.ACKNOWLEDGED, ChangeKind.SILENCED))
+    return {one.kind for one in newest if one is not None and one.severity == Severity.PAGE}
 
 
 def _ease(row: Incident, seen: Observation, moment: datetime) -> ChangeKind:

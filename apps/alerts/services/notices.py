@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from apps.accounts.selectors import team_default
-from apps.alerts.domain.incidents import FLAPS_FROM, ChangeKind
+from apps.alerts.domain.incidents import FLAPS_FROM, ChangeKind, IncidentState
 from apps.alerts.domain.messages import TOLD, Told, body_of, data_of, subject_of
 from apps.alerts.domain.states import ChannelState, DeliveryState
 from apps.alerts.models import Channel, Incident, IncidentChange, Notice, Route
@@ -26,7 +27,8 @@ class Telling:
 
 
 def telling_of(row: Incident, kind: ChangeKind, moment: datetime) -> Telling:
-    """Which channels a change goes to: every route that fits, else the team's default."""
+    """Which channels a change goes to: every route that fits, else the team's default. Its end and that somebody looks
+    after it go to whoever was told before as well: it may have eased since, and theirs would stay open."""
     if kind not in TOLD:
         return Telling()
     # Getting worse has lifted a silence already; the end is told, or what was opened elsewhere would stay open there.
@@ -34,8 +36,18 @@ def telling_of(row: Incident, kind: ChangeKind, moment: datetime) -> Telling:
         return Telling(remark="Nobody is told: it is silenced.")
     if kind == ChangeKind.REOPENED and _took_back_the_end(row):
         return Telling(remark="It flaps: its end had not been told yet, so neither is its return.")
+    if kind == ChangeKind.WORSENED and row.state == IncidentState.ACKNOWLEDGED:
+        return Telling(remark=f"Nobody is told: {row.acknowledged_by} took it on when it was as bad.")
     team = row.team or team_default()
-    return route_of(team.pk, team.slug, row.severity, row.environment, row.source)
+    found = route_of(team.pk, team.slug, row.severity, row.environment, row.source)
+    if kind not in _FOR_ALL_TOLD:
+        return found
+    told = set(Channel.objects.filter(state=ChannelState.ACTIVE, notices__incident=row))
+    both = tuple(sorted(told | set(found.channels), key=lambda channel: channel.name))
+    return Telling(both, found.remark if found.channels or not told else "")
+
+
+_FOR_ALL_TOLD: Final = frozenset({ChangeKind.ACKNOWLEDGED, ChangeKind.RESOLVED})
 
 
 def route_of(team_id: str, slug: str, severity: str, environment: str, source: str) -> Telling:

@@ -153,6 +153,8 @@ def _observation(receiver: Receiver, item: Item) -> Observation:
     if environment and environment not in set(Environment):
         raise Malformed("environment_unknown", f"Environments are {', '.join(Environment)}.")
     facts = {name: value for name, value in item.labels.items() if name != "alertname"}
+    if item.began_at is not None:  # it was wrong before anybody told us, longer so after an outage of ours
+        facts = {"wrong_there_since": f"{item.began_at:%Y-%m-%d %H:%M} UTC", **facts}
     return Observation(
         key=key_of(receiver.pk, item.fingerprint), source=SOURCE, team_id=team, environment=environment,
         subject_type="endpoint" if place else "service", subject_id=item.endpoint if place else "",

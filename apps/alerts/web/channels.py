@@ -41,7 +41,8 @@ def channel_new(request: HttpRequest) -> HttpResponse:
         )
     except DomainError as error:
         faults = {item.pointer.strip("/"): item.detail for item in error.fields} or {"name": error.detail}
-        return _form(request, {**typed, "address": ""}, faults, status=422)
+        typed |= {"address": "", "is_default": request.POST.get("is_default") == "yes"}
+        return _form(request, typed, faults, status=422)
     return _page(request, made, secret)
 
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import conditional_page
 from apps.accounts.domain.roles import Environment
 from apps.accounts.web_access import actor_of_request, declares
 from apps.alerts.domain.incidents import IncidentState, Severity
+from apps.alerts.domain.watches import sentence_of
 from apps.alerts.models import Incident
 from apps.alerts.selectors import (
     READ,
@@ -24,6 +25,7 @@ from apps.alerts.selectors import (
     incident_list,
     incident_notices,
     incidents_of,
+    watches_stalled,
 )
 from apps.alerts.services.commands import incident_acknowledge, incident_resolve, incident_silence
 from apps.alerts.services.unheard import heard_at, over_at
@@ -31,6 +33,7 @@ from apps.alerts.web.said import buttons_of, change_row, is_silent, notice_row, 
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, NotFound
+from apps.kernel.looks import LOOKS
 
 SHOWN: Final = 200
 FACETS: Final = (("open", "Open"), ("firing", "Firing"), ("acknowledged", "Acknowledged"), ("resolved", "Resolved"))
@@ -77,6 +80,7 @@ def rows(request: HttpRequest) -> HttpResponse:
         "is_filtered": any(asked[name] for name in FILTERS),
         "is_more": len(listed) > SHOWN,
         "shown": SHOWN,
+        "stalled": [sentence_of(seen) for seen in LOOKS.get(("watches",), watches_stalled)],
     }
     return render(request, "incidents/_rows.html", context)
 
@@ -128,10 +132,12 @@ def actions(request: HttpRequest, incident_id: str) -> HttpResponse:
     return render(request, "incidents/_actions.html", _actions(actor, row))
 
 
-@declares({"POST": READ})
+@declares({"GET": READ, "POST": READ})
 def command(request: HttpRequest, incident_id: str, command: str) -> HttpResponse:
     """Acknowledge, silence, resolve; each checks its own right. What is refused is said on the page."""
     actor = actor_of_request(request)
+    if request.method != "POST":  # the address of one that was refused, sent to a colleague
+        return redirect("incidents:incident", incident_id)
     if command not in COMMANDS:
         raise NotFound("command_unknown", f"There is no command {command[:40]!r}.")
     try:

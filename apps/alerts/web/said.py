@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from django.urls import NoReverseMatch, reverse
@@ -41,9 +42,18 @@ def row_of(row: Incident) -> dict[str, Any]:
         "numbers": numbers({name: value for name, value in row.facts.items() if name != EXHAUSTION}),
         "firing": [state for state in row.states if state.get("is_firing")],
         "is_silent": is_silent(row),
+        "silent_until": time_said(row.silenced_until),
+        "first": time_said(row.opened_at),
         "subject_url": _subject_url(row),
         "is_link_ours": row.link.startswith("/"),
     }
+
+
+def time_said(at: datetime | None) -> str:
+    """``14:20`` of today, with its date of any other day, UTC: a silence may end in a week."""
+    if at is None:
+        return ""
+    return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
 
 def is_silent(row: Incident) -> bool:

@@ -156,7 +156,7 @@ def told(budget: Budget) -> str:
         return ""
     if budget.remaining <= 0:
         over = -budget.remaining
-        return "The budget is gone." if over < 0.005 else f"The budget is overspent by {over:.0%}.".replace("%", " %")
+        return "The budget is gone." if over < 0.005 else f"The budget is overspent by {over:,.0%}.".replace("%", " %")
     left = f"{budget.remaining:.1%}".replace("%", " %")
     if budget.exhausts_in is None:
         return f"{left} of the budget is left, and it lasts."
@@ -175,6 +175,11 @@ def span(seconds: float) -> str:
         return f"{hours} h {rest} min" if rest else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def times(burn: float) -> str:
+    """A burn rate to three digits, never as a power of ten: ``0.22``, ``14.5``, ``869,000``."""
+    return f"{float(f'{burn:.3g}'):,.0f}" if burn >= 1000 else f"{burn:.3g}"
 
 
 def clock(seconds: int) -> str:

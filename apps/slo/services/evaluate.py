@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import F
@@ -19,7 +19,7 @@ from apps.kernel.verdicts import Verdict
 from apps.slo.domain.board import Board, Verdicts
 from apps.slo.domain.objective import Kind
 from apps.slo.domain.policy import Severity
-from apps.slo.domain.state import differs, shown, span, standing_of
+from apps.slo.domain.state import differs, shown, span, standing_of, times
 from apps.slo.models import Burn, Objective
 from apps.slo.services.objectives import SOURCE, key_of, objectives_seed
 from apps.slo.services.watch import Watched, due_list, series_read, watched_list
@@ -27,14 +27,23 @@ from apps.slo.services.watch import Watched, due_list, series_read, watched_list
 SHOWN = ("verdict", "reason", "tiers", "firing", "total", "bad", "remaining", "exhausts_in", "newest_at")
 
 
+SETTLED: Final = frozenset({Verdict.NO_DATA.value, Verdict.ERROR.value})
+"""Without news these read the same at the next tick; any other verdict grows old with the windows."""
+
+
 @dataclass(slots=True)
 class Memory:
-    """What a worker process keeps between ticks; losing it costs reading it again."""
+    """What a worker process keeps between ticks; losing it costs reading it again. A clock that was set back would
+    leave it ahead of its time, so it is lost then too."""
 
     board: Board | None = None
     seen: dict[str, float] = field(default_factory=dict)
+    at: float = 0.0
 
     def board_for(self, watched: Sequence[Watched], moment: float) -> Board:
+        if moment < self.at:
+            self.board, self.seen = None, {}
+        self.at = moment
         days = max((one.spec.period_days for one in watched), default=30)
         used = len({one.series for one in watched})
         if self.board is None or self.board.period_days < days or len(self.board.rows) > 2 * used + 100:
@@ -53,11 +62,13 @@ def objectives_evaluate(memory: Memory | None = None) -> int:
     objectives_seed()
     moment = now().timestamp()
     watched = watched_list()
-    known = list(Burn.objects.values_list("objective_id", "variant", "firing"))
-    written = _sweep(watched, [(objective_id, variant) for objective_id, variant, _ in known])
+    known = list(Burn.objects.values_list("objective_id", "variant", "firing", "verdict"))
+    written = _sweep(watched, [(objective_id, variant) for objective_id, variant, *_ in known])
     board = memory.board_for(watched, moment)
-    on = {(objective_id, variant) for objective_id, variant, firing in known if firing}
-    due = due_list(watched, board, memory.seen, on, moment)
+    settled = {
+        (objective_id, variant) for objective_id, variant, firing, verdict in known if not firing and verdict in SETTLED
+    }
+    due = due_list(watched, board, memory.seen, settled, moment)
     faults = series_read(board, [one.series for one in due], moment)
     readable = [one for one in due if one.series in board.rows and one.series not in faults]
     verdicts = board.judge([(one.series, one.spec) for one in readable], moment)
@@ -178,11 +189,11 @@ def tier_sentence(tier: dict[str, Any]) -> str:
     if tier["long_seconds"] == tier["short_seconds"]:
         return f"{long}: {_times(tier['long_burn'])} of what is allowed; above it {what}"
     text = f"{long}: {_times(tier['long_burn'])} the budget's pace, {short}: {_times(tier['short_burn'])}"
-    return f"{text}; above {tier['factor']:.3g} times {what}"
+    return f"{text}; above {_times(tier['factor'])} {what}"
 
 
 def _times(burn: float | None) -> str:
-    return "no request" if burn is None else f"{burn:.3g} times"
+    return "no request" if burn is None else f"{times(burn)} time{'' if burn == 1 else 's'}"
 
 
 def _sweep(watched: Sequence[Watched], known: Sequence[tuple[str, str]]) -> int:

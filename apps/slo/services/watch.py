@@ -62,11 +62,17 @@ def series_of(objective: Objective, spec: ObjectiveSpec, variant: str) -> Series
 
 
 def due_list(
-    watched: Sequence[Watched], board: Board, seen: dict[str, float], on: Collection[tuple[str, str]], moment: float
+    watched: Sequence[Watched],
+    board: Board,
+    seen: dict[str, float],
+    settled: Collection[tuple[str, str]],
+    moment: float,
 ) -> list[Watched]:
-    """What has to be looked at in this tick: what was never read, what has news, what is on, and idle ones in turn.
+    """What has to be looked at in this tick: what was never read, what has news, what is not settled (never judged, on,
+    or without a request for less than it takes to be "no data"), and idle ones in turn.
 
-    ``seen`` keeps, between ticks, when the newest delta of each endpoint arrived; ``on`` are the keys that fire.
+    ``seen`` keeps, between ticks, when the newest delta of each endpoint arrived; ``settled`` are the keys that read
+    the same until something arrives.
     """
     fresh = _news(watched, seen, moment)
     tick = int(moment) // TICK_SECONDS
@@ -75,7 +81,7 @@ def due_list(
         for one in watched
         if one.series not in board.rows
         or one.objective.endpoint_id in fresh
-        or one.key in on
+        or one.key not in settled
         or (tick + crc32(one.objective.endpoint_id.encode())) % IDLE_TICKS == 0
     ]
 

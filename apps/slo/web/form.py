@@ -82,7 +82,7 @@ def _replay(actor: Actor, endpoint: Any, typed: Typed) -> dict[str, Any]:
     try:
         spec, found = objective_replay(actor=actor, endpoint_id=endpoint.pk, given=probe.given(), days=days)
     except InvalidInput as error:
-        return {"missing": [fault.detail for fault in error.fields] or [error.detail]}
+        return {"missing": [probe.said(fault)[1] for fault in error.fields] or [error.detail]}
     except Unavailable as error:
         return {"missing": [error.detail]}
     rows = [] if spec.kind is Kind.PERCENTILE else policy_rows(spec.policy, spec.period_days)

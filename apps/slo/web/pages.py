@@ -13,6 +13,8 @@ from django.views.decorators.http import conditional_page
 
 from apps.accounts.services.access import access_require
 from apps.accounts.web_access import actor_of_request, declares
+from apps.alerts.domain.watches import OBJECTIVES, stalled_since
+from apps.kernel.clock import now
 from apps.kernel.errors import Conflict
 from apps.kernel.looks import LOOKS
 from apps.kernel.rendered import SHARED, step_of_now
@@ -47,18 +49,21 @@ def burns(request: HttpRequest, name: str) -> HttpResponse:
     """The states alone, for this page and for others: the same for everybody."""
     endpoint = endpoint_of(request, name)
     access_require(actor_of_request(request), "objective.read", endpoint.team_id, endpoint.target.environment)
-    marks = LOOKS.get(("burns", endpoint.pk), lambda: burns_marks(endpoint.pk))
-    revision = marks, step_of_now()
-    return HttpResponse(SHARED.get(("burns", endpoint.pk), revision, lambda: _burns(endpoint)))
+    marks, judged_at = LOOKS.get(("burns", endpoint.pk), lambda: burns_marks(endpoint.pk))
+    stalled = stalled_since(OBJECTIVES, judged_at, now())
+    revision = marks, stalled, step_of_now()
+    return HttpResponse(SHARED.get(("burns", endpoint.pk), revision, lambda: _burns(endpoint, stalled)))
 
 
-def _burns(endpoint: Endpoint) -> str:
+def _burns(endpoint: Endpoint, stalled: str) -> str:
+    """``stalled``: why what stands there is the past, "" while somebody judges it."""
     found = burns_of(endpoint.name)
     least = budget_least(found)
     context = {
         "endpoint": endpoint,
-        "rows": [burn_row(burn) for burn in found],
+        "rows": [burn_row(burn, is_past=bool(stalled)) for burn in found],
         "least": burn_row(least) if least is not None and len(found) > 1 else None,
+        "stalled": stalled,
     }
     return render_to_string("slo/_burns.html", context)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from apps.kernel.verdicts import Verdict
 from apps.slo.domain.replay import Episode, Replay, TierReplay
-from apps.slo.domain.state import span
+from apps.slo.domain.state import span, times
 from apps.slo.selectors import BurnShown, TierShown
 
 LEVELS: Final = {
@@ -20,13 +20,16 @@ LEVELS: Final = {
 SHOWN_EPISODES: Final = 5
 
 
-def burn_row(burn: BurnShown) -> dict[str, Any]:
-    """Time to exhaustion first, the factor second; ``bar`` is the width of what is left, of 100."""
+def burn_row(burn: BurnShown, *, is_past: bool = False) -> dict[str, Any]:
+    """Time to exhaustion first, the factor second; ``bar`` is the width of what is left, of 100. ``is_past``: nobody
+    judges any more, so the word is of the past and its colour says nothing good."""
     level = LEVELS[burn.verdict]
     if burn.verdict is Verdict.FAIL and not burn.firing and burn.kind != "percentile":
         level = ("attention", "overspent")
     if not burn.is_enabled:
         level = ("unknown", "off")
+    elif is_past and burn.computed_at is not None:
+        level = ("unknown", f"was {level[1]}" if burn.verdict in {Verdict.PASS, Verdict.FAIL} else level[1])
     left = burn.remaining
     return {
         "burn": burn,
@@ -82,7 +85,7 @@ def _burn(burn: float | None) -> str:
         return "–"
     if 0 < burn < 0.01:
         return "< 0.01"
-    return f"{burn:.2g}" if burn < 1 else f"{burn:.3g}"
+    return f"{burn:.2g}" if burn < 1 else times(burn)
 
 
 def replay_rows(found: Replay) -> dict[str, Any]:

@@ -6,10 +6,28 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from apps.kernel.errors import DomainError
+from apps.kernel.errors import DomainError, FieldError
 from apps.kernel.typed import TypedForm
-from apps.slo.domain.objective import TIMED, Kind, ObjectiveSpec, Scope
-from apps.slo.domain.policy import FOUR_TIERS, Policy, Profile, Severity, Tier, percent
+from apps.slo.domain.objective import (
+    MAX_LIMIT_MS,
+    MAX_WINDOW_SECONDS,
+    NAME_MAX,
+    TIMED,
+    Kind,
+    ObjectiveSpec,
+    Scope,
+)
+from apps.slo.domain.policy import (
+    FOUR_TIERS,
+    MAX_LONG_SECONDS,
+    PERIODS,
+    PPM,
+    Policy,
+    Profile,
+    Severity,
+    Tier,
+    percent,
+)
 from apps.slo.domain.state import span
 
 KINDS: Final = (
@@ -35,6 +53,23 @@ LINE: Final = re.compile(
     r"^(?P<name>[^:]{1,40}):\s*(?P<severity>page|ticket)\s*,?\s+(?P<long>\d+)\s*(?P<long_unit>m|min|h|d)\s*/\s*"
     r"(?P<short>\d+)\s*(?P<short_unit>m|min|h|d)\s*,?\s+(?P<budget>[\d.]+)\s*%$"
 )
+_RANGES: Final = {
+    "target": f"From {percent(1)} to {percent(PPM - 1)}, with four places at most.",
+    "limit_ms": f"Whole milliseconds, from 1 to {MAX_LIMIT_MS:,}.",
+    "window_minutes": f"Whole minutes, from 1 to {MAX_WINDOW_SECONDS // 60}.",
+    "period_days": f"Whole days, from {PERIODS[0]} to {PERIODS[-1]}.",
+    "min_bad": "A whole number from 1 to 1,000,000.",
+    "floor_requests": "A whole number from 0 to 1,000,000,000,000.",
+    "name": f"A name has 1 to {NAME_MAX} characters.",
+    "runbook_url": "An address that begins with http:// or https://.",
+}
+"""What the form asks for, in its own units, where the service names the fields of the API."""
+_TIERS: Final = re.compile(r"policy/tiers/(\d+)/(\w+)")
+_OF_TIER: Final = {
+    "budget_bp": "its share of the budget lies between 0.01 % and 100 %.",
+    "long_seconds": f"its long window lasts from 1 min to {MAX_LONG_SECONDS // 86_400} d.",
+    "short_seconds": f"its short window lasts from 1 min to {MAX_LONG_SECONDS // 86_400} d.",
+}
 _SECONDS: Final = {"m": 60, "min": 60, "h": 3_600, "d": 86_400}
 _PLACES: Final = {
     "target_ppm": "target", "window_seconds": "window_minutes", "policy/profile": "profile",
@@ -93,13 +128,26 @@ class Typed(TypedForm):
     def place(self, error: DomainError) -> None:
         """The service's faults at this form's fields; what belongs to none stands under ""."""
         for item in error.fields:
-            name = item.pointer.strip("/")
-            field = _PLACES.get(name, "tiers" if name.startswith("policy/tiers") else name)
-            text = self.faults.get(field if field in FIELDS else "", "")
-            joined = f"{text} {item.detail}" if text and item.detail not in text else item.detail
-            self.faults[field if field in FIELDS else ""] = joined
+            field, said = self.said(item)
+            text = self.faults.get(field, "")
+            self.faults[field] = text if said in text else f"{text} {said}".strip()
         if not error.fields:
             self.faults.setdefault("", error.detail)
+
+    def said(self, item: FieldError) -> tuple[str, str]:
+        """The field of the form that a fault belongs to ("" for none), and its sentence in the form's own words."""
+        name = item.pointer.strip("/")
+        if tier := _TIERS.match(name):
+            lines = [line for line in self["tiers"].splitlines() if line.strip()]
+            number = int(tier[1])
+            text = _OF_TIER.get(tier[2], item.detail) if item.code == "out_of_range" else item.detail
+            called = lines[number].partition(":")[0].strip()[:40] if number < len(lines) else ""
+            if called and text.startswith(called):
+                return "tiers", text
+            return "tiers", f"Tier {number + 1}{f' ({called})' if called else ''}: {text[:1].lower()}{text[1:]}"
+        field = _PLACES.get(name, "tiers" if name.startswith("policy/tiers") else name)
+        plain = _RANGES.get(field, item.detail) if item.code in {"out_of_range", "invalid"} else item.detail
+        return (field if field in FIELDS else ""), plain
 
     def _policy(self) -> dict[str, Any]:
         profile = self["profile"] or Profile.FOUR_TIERS.value
