@@ -28,4 +28,4 @@ RUN mkdir -p /var/lib/pilothouse/artifacts && mkdir -p /var/lib/pilothouse/keys 
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "controlplane.healthcheck", "http://127.0.0.1:8000/readyz"]
-CMD ["uvicorn", "controlplane.asgi:application", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["uvicorn", "controlplane.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "20"]

@@ -26,7 +26,7 @@ from agent.store import EndpointStore, Record
 from agent.supervise.health import http_client
 from agent.supervise.instance import Instance, Slot
 from agent.supervise.launch import Launcher
-from agent.supervise.logfiles import limit_log
+from agent.supervise.logfiles import forget_old_logs, limit_log
 from agent.supervise.supervisor import Supervisor
 from agent.wanted import next_route, ready_ports, view_of, wanted_slots
 
@@ -72,6 +72,10 @@ class Agent:
         """Load, adopt, then begin both loops. Raises StorageFailed when the home cannot be used."""
         self.store.load()
         self.states.load()
+        for endpoint in self.store.unreadable:
+            state = self.states.get(endpoint)
+            if carrying := state.as_plan():
+                self.store.stand_in(endpoint, state.epoch, carrying)
         self.gateway.prepare()
         self.supervisor.adopt(self._wanted())
         self.envoy.adopt()
@@ -169,6 +173,8 @@ class Agent:
         for instance in self.supervisor.instances.values():
             if limit_log(instance.log_path):
                 instance.log_offset = 0
+        in_use = {instance.log_path for instance in self.supervisor.instances.values()}
+        forget_old_logs(self.envoy.log_path.parent, in_use)
         limit_log(self.envoy.log_path)
         limit_log(self.envoy.log_path.with_name("access.log"))
 
@@ -223,6 +229,8 @@ class Agent:
         if is_news:
             state.applied_at = now()
             log.info("route_applied", endpoint=plan.endpoint, period=route.period, weights_bp=dict(route.weights_bp))
+        record = self.store.get(plan.endpoint)
+        state.epoch = record.epoch if record else 0
         self.states.save(state)
 
     def _specification(self, plan: Plan, state: EndpointState, key: str, route: Any) -> Variant | None:

@@ -23,6 +23,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]+")  # the version becomes a header of every answer
 ROLES = ("stable", "candidate", "shadow")
 
 
@@ -158,7 +159,16 @@ def _text(value: Any, path: str, pattern: re.Pattern[str] | None = None, limit: 
         raise PlanInvalid(f"{path} must have 1 to {limit} characters and no null character.", field=path)
     if pattern and not pattern.fullmatch(value):
         raise PlanInvalid(f"{path} is {value!r}; it must match {pattern.pattern}.", field=path)
+    _encodable(value, path)
     return value
+
+
+def _encodable(value: str, path: str) -> None:
+    """JSON can name half of a surrogate pair; no file, environment or header can hold one."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise PlanInvalid(f"{path} holds half of a surrogate pair, which is no character.", field=path) from error
 
 
 def valid_name(value: str) -> bool:
@@ -200,8 +210,8 @@ def _variant(value: Any, path: str) -> Variant:
         raise PlanInvalid(f"{path}.role is {role!r}; it must be one of {', '.join(ROLES)}.", field=f"{path}.role")
     variant = Variant(
         key=f.text("key", _NAME),
-        version=f.text("version", limit=128),
-        model=f.text("model", limit=256),
+        version=f.text("version", _PRINTABLE, limit=128),
+        model=f.text("model", _PRINTABLE, limit=256),
         role=role,
         artifact_uri=f.text("artifact_uri", limit=4096),
         artifact_digest=f.text("artifact_digest", _DIGEST),
@@ -219,13 +229,13 @@ def _limits(value: Any, path: str) -> Limits:
     default = Limits()
     timeout = f.take("timeout_seconds", default.timeout_seconds)
     is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-    if not is_number or not math.isfinite(timeout) or not 0 < timeout <= 3600:
+    if not is_number or not math.isfinite(timeout) or not 0.001 <= timeout <= 3600:
         name = f"{path}.timeout_seconds"
-        raise PlanInvalid(f"{name} must be a number of seconds above 0 and at most 3600.", field=name)
+        raise PlanInvalid(f"{name} must be a number of seconds from 0.001 to 3600.", field=name)
     limits = Limits(
         max_rows=f.integer("max_rows", 1, 10**7, default.max_rows),
         max_bytes=f.integer("max_bytes", 1, 2**30, default.max_bytes),
-        queue=f.integer("queue", 1, 10**6, default.queue),
+        queue=f.integer("queue", 1, 10**5, default.queue),
         timeout_seconds=float(timeout),
     )
     f.end()
@@ -240,6 +250,7 @@ def _env(value: Any, path: str) -> dict[str, str]:
             raise PlanInvalid(f"{path} has the name {name!r}, which no environment can hold.", field=f"{path}.{name}")
         if not isinstance(content, str) or "\x00" in content:
             raise PlanInvalid(f"{path}.{name} must be text without a null character.", field=f"{path}.{name}")
+        _encodable(content, f"{path}.{name}")
     return dict(value)
 
 

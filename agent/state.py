@@ -23,12 +23,14 @@ class EndpointState:
     held: specifications of the variants that `applied` names; they may have left the plan meanwhile.
     proven: `key:spec hash` of variants that were ready at least once since they were wanted; only these get weight.
     applied_generation: the newest generation that was completely true once.
+    epoch: of the plan, when this was written.
     """
 
     endpoint: str
     applied: Route | None = None
     applied_at: float = 0.0
     applied_generation: int = 0
+    epoch: int = 0
     held: dict[str, Variant] = field(default_factory=dict)
     proven: set[str] = field(default_factory=set)
     route_error: str = ""  # not stored: found anew
@@ -40,9 +42,14 @@ class EndpointState:
             "applied": asdict(self.applied) if self.applied else None,
             "applied_at": self.applied_at,
             "applied_generation": self.applied_generation,
+            "epoch": self.epoch,
             "held": [asdict(variant) for _, variant in sorted(self.held.items())],
             "proven": sorted(self.proven),
         }
+
+    def as_plan(self) -> Plan | None:
+        """What carries the traffic, as a plan older than any; None while nothing does."""
+        return Plan(self.endpoint, 0, tuple(self.held.values()), self.applied) if self.applied else None
 
     def route_to_wire(self) -> dict[str, Any] | None:
         if self.applied is None:
@@ -80,7 +87,7 @@ class StateStore:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 state = _state_of(read_json(path))
-            except (ValueError, KeyError, TypeError, AgentError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, OSError, AgentError) as error:
                 log.warning("state_unreadable", path=str(path), error=str(error))
                 continue
             self._states[state.endpoint] = state
@@ -119,6 +126,7 @@ def _state_of(raw: Any) -> EndpointState:
         applied=route,
         applied_at=float(raw["applied_at"]),
         applied_generation=int(raw["applied_generation"]),
+        epoch=int(raw.get("epoch", 0)),  # an older agent wrote none
         held={variant.key: variant for variant in variants},
         proven=set(raw["proven"]),
     )

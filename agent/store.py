@@ -42,19 +42,28 @@ class EndpointStore:
         self._folder = folder
         self._records: dict[str, Record] = {}
         self.warnings: list[str] = []
+        self.unreadable: list[str] = []
 
     def load(self) -> None:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 record = _record_of(read_json(path))
-            except (ValueError, KeyError, TypeError, AgentError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, OSError, AgentError) as error:
                 # Written whole or not at all, so this is a damaged disk or a hand; the others must still be served.
                 log.warning("record_unreadable", path=str(path), error=str(error))
+                self.unreadable.append(path.stem)
                 self.warnings.append(
                     f"{path.name} could not be read; its endpoint is unknown until it is applied again."
                 )
                 continue
             self._records[record.endpoint] = record
+
+    def stand_in(self, endpoint: str, epoch: int, plan: Plan) -> None:
+        """`plan` in place of a record that could not be read, until the endpoint is applied again."""
+        name = f"{endpoint}.json"
+        self.warnings = [warning for warning in self.warnings if not warning.startswith(f"{name} ")]
+        self.warnings.append(f"{name} could not be read; what carries its traffic stays until it is applied again.")
+        self._records[endpoint] = Record(endpoint, epoch, plan.generation, plan)
 
     def get(self, endpoint: str) -> Record | None:
         return self._records.get(endpoint)

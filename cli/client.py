@@ -23,6 +23,15 @@ NEVER_ARRIVED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 UNKNOWN_OUTCOME = frozenset({502, 504})
 
 
+def is_address(url: str) -> bool:
+    """Whether a client can be made from it."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.host) and (parts.port is None or 0 < parts.port < 65536)
+
+
 class Client:
     """One server and one key. What gets no answer is repeated where that is safe: reads by nature, POSTs by their
     Idempotency-Key, removals because a thing that is gone is gone. A PUT that says what it saw is not: it would refuse

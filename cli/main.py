@@ -23,7 +23,7 @@ from cli import (
     slo,
     webhooks,
 )
-from cli.client import Client, read_token
+from cli.client import Client, is_address, read_token
 from cli.exits import CliError
 from cli.output import Format, say
 from cli.session import Session
@@ -72,7 +72,7 @@ def shared(
     output: Annotated[Format, typer.Option("-o", "--output", help="How results are printed.")] = Format.TABLE,
     token: Annotated[str | None, typer.Option(envvar="PILOTHOUSE_TOKEN", hidden=True)] = None,
 ) -> None:
-    if not url.startswith(("http://", "https://")):
+    if not is_address(url):
         raise typer.BadParameter("an http:// or https:// address", param_hint="--url")
     context.obj = Session(lambda: Client(url, read_token(token, token_file)), output)
 

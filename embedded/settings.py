@@ -11,6 +11,12 @@ from embedded.errors import LaunchError
 
 ROOT = Path(__file__).resolve().parent.parent
 # One thread per process: these libraries otherwise start one per core in each of eight processes.
+_PORTS = {
+    "PILOTHOUSE_WEB_PORT": 8000,
+    "PILOTHOUSE_AGENT_PORT": 7070,
+    "PILOTHOUSE_GATEWAY_PORT": 7080,
+    "PILOTHOUSE_GATEWAY_ADMIN_PORT": 7081,
+}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,9 +58,30 @@ class Settings:
 
 def _port(source: Mapping[str, str], name: str, default: int) -> int:
     text = source.get(name, str(default))
-    if not text.isdigit() or not 0 < int(text) < 65536:
+    if not _is_port(text):
         raise LaunchError(f"{name} is {text!r}; it must be a port from 1 to 65535.")
     return int(text)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536
+
+
+def _port_range(source: Mapping[str, str], name: str, default: str) -> str:
+    """As the agent takes it; said here, because an agent that refuses it would be started again and again."""
+    text = source.get(name, default)
+    first, dash, last = text.partition("-")
+    if not _is_port(first) or (dash and not (_is_port(last) and int(first) <= int(last))):
+        raise LaunchError(f"{name} is {text!r}; it must be a range of ports, the lower one first, like {default}.")
+    return text
+
+
+def _different(ports: Mapping[str, int]) -> None:
+    holders: dict[int, str] = {}
+    for name, port in ports.items():
+        if port in holders:
+            raise LaunchError(f"{holders[port]} and {name} are both {port}; each needs a port of its own.")
+        holders[port] = name
 
 
 def _rate(source: Mapping[str, str], name: str, default: float) -> float:
@@ -69,13 +96,15 @@ def _rate(source: Mapping[str, str], name: str, default: float) -> float:
 
 def read_settings(home: Path | None = None, source: Mapping[str, str] = os.environ) -> Settings:
     """Raises LaunchError naming the variable that says something impossible."""
+    ports = {name: _port(source, name, default) for name, default in _PORTS.items()}
+    _different(ports)
     return Settings(
         home=(home or Path(source.get("PILOTHOUSE_HOME", ROOT / "var"))).absolute(),
-        web_port=_port(source, "PILOTHOUSE_WEB_PORT", 8000),
-        agent_port=_port(source, "PILOTHOUSE_AGENT_PORT", 7070),
-        gateway_port=_port(source, "PILOTHOUSE_GATEWAY_PORT", 7080),
-        gateway_admin_port=_port(source, "PILOTHOUSE_GATEWAY_ADMIN_PORT", 7081),
-        serving_ports=source.get("PILOTHOUSE_SERVING_PORTS", "7100-7299"),
+        web_port=ports["PILOTHOUSE_WEB_PORT"],
+        agent_port=ports["PILOTHOUSE_AGENT_PORT"],
+        gateway_port=ports["PILOTHOUSE_GATEWAY_PORT"],
+        gateway_admin_port=ports["PILOTHOUSE_GATEWAY_ADMIN_PORT"],
+        serving_ports=_port_range(source, "PILOTHOUSE_SERVING_PORTS", "7100-7299"),
         database_url=source.get("DATABASE_URL") or None,
         redis_url=source.get("REDIS_URL") or None,
         demo_rate=_rate(source, "PILOTHOUSE_DEMO_RATE", 25.0),

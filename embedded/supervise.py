@@ -7,8 +7,11 @@ children of one that was killed.
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +26,7 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 30.0
 HEALTHY_SECONDS = 30.0
 LOG_BYTES = 20_000_000
+LOG_SECONDS = 30.0
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Supervisor:
     environment: Mapping[str, str]
     say: Say
     children: dict[str, Child] = field(default_factory=dict)
+    next_log_look: float = 0.0
 
     def start(self, program: Program) -> None:
         """Starts it, or adopts it where a killed launcher left it and the program says so."""
@@ -62,6 +67,10 @@ class Supervisor:
     def tick(self) -> None:
         """Looks at every child once; restarts what ended, after a pause that doubles up to 30 s."""
         now = time.monotonic()
+        if now >= self.next_log_look:
+            self.next_log_look = now + LOG_SECONDS
+            for child in self.children.values():
+                limit_log(self.log(child.program))
         for child in self.children.values():
             if child.retry_at is None and not is_alive(child.process):
                 if now - child.started_at > HEALTHY_SECONDS:
@@ -99,13 +108,25 @@ class Supervisor:
     def _launch(self, program: Program) -> psutil.Process:
         log = self.log(program)
         log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists() and log.stat().st_size > LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
+        limit_log(log)
         process = launch(list(program.command), folder=self.folder, log=log, environment=self.environment)
         reference = ProcessRef.of(process.pid)
         if reference is not None:
             reference.write(_record(self.home, program.name))
         return process
+
+
+def limit_log(log: Path) -> None:
+    """Keep one older file (`.log.1`) and begin anew in the same file: a program that runs goes on appending to it.
+
+    Lines that are written between the copy and the cut are lost. On a full disk the cut is made without the copy.
+    """
+    with suppress(OSError):  # it may not exist yet; the next look comes soon
+        if log.stat().st_size <= LOG_BYTES:
+            return
+        with suppress(OSError):
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)
 
 
 def _record(home: Path, name: str) -> Path:

@@ -26,6 +26,7 @@ from serving.errors import (
     NotFoundError,
     PredictTimeoutError,
     RequestError,
+    UnsupportedError,
 )
 from serving.http import ClientGoneError, Receive, Request, Response, Scope, Send, read_body, read_request, respond
 from serving.logs import LogLimiter
@@ -55,6 +56,7 @@ class _Prediction:
 
     inputs: Batchable | None = None
     outputs: Outputs | None = None
+    size: int = 0  # bytes of request and answer
 
 
 class Application:
@@ -205,6 +207,8 @@ class Application:
             response = _refusal(error, is_infer=is_infer)
         finally:
             self._recorder.metrics.add(Cell.IN_FLIGHT, -1)
+            # Whichever worker is asked for /metrics adds up what all have written down.
+            self._recorder.metrics.put(Cell.QUEUE_DEPTH, self._batcher.depth)
         seconds = time.perf_counter() - started
         if error is not None:
             self._log(request, error)
@@ -215,6 +219,7 @@ class Application:
             outcome=error.outcome if error is not None else None,
             inputs=prediction.inputs,
             outputs=prediction.outputs,
+            size=prediction.size + len(response.body),
         )
         return response
 
@@ -225,11 +230,15 @@ class Application:
         if is_infer:
             if self._inside_model(request.path.rstrip("/").split("/")[1:]) != ["infer"]:
                 raise _no_such_path()
+            if b"inference-header-content-length" in request.headers:
+                message = "Binary tensor data is not supported; send every input's 'data' as JSON."
+                raise UnsupportedError("binary_not_supported", message, expected="JSON without binary data")
             decoded = protocols.decode_infer(body, schema, max_rows)
         else:
             decoded = protocols.decode_invocation(body, request.content_type, schema, max_rows)
-        prediction.inputs = schema.validate(decoded.columns, decoded.rows)
-        outputs = await self._predict(prediction.inputs)
+        inputs = schema.validate(decoded.columns, decoded.rows)
+        prediction.inputs, prediction.size = inputs, len(body)
+        outputs = await self._predict(inputs)
         outputs.check_finite()
         prediction.outputs = outputs
         try:

@@ -64,16 +64,18 @@ def artifact_digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
-        if entry.is_symlink():
-            raise ArtifactIrregularError(f"{entry} is a symbolic link")
-        if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _files(entry)
-        elif not entry.is_file():
-            raise ArtifactIrregularError(f"{entry} is not a regular file")
-        elif entry.suffix != ".pyc":
-            yield entry
+    folders = [folder]  # no recursion: a tree may be deeper than Python's stack
+    while folders:
+        for entry in folders.pop().iterdir():
+            if entry.is_symlink():
+                raise ArtifactIrregularError(f"{entry} is a symbolic link")
+            if entry.is_dir():
+                if entry.name != "__pycache__":
+                    folders.append(entry)
+            elif not entry.is_file():
+                raise ArtifactIrregularError(f"{entry} is not a regular file")
+            elif entry.suffix != ".pyc":
+                yield entry
 
 
 def verify_artifact(uri: str, expected_digest: str) -> Path:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,10 @@ from serving.schema import InputSchema, RawColumns
 _OIP_NUMBERS = frozenset(
     {"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"}
 )
+# What other programs write for numbers that JSON does not have: NaN, Infinity, 1e999, three hundred digits.
+_NO_JSON_NUMBER = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}")
+_OF_NUMBERS = frozenset({"not_finite", "wrong_type"})
+_UTF_8 = frozenset({"", "utf-8", "utf8", "us-ascii"})
 _INVOCATION_KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -49,9 +55,38 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return document
 
 
+def _read(body: bytes, schema: InputSchema, reader: Callable[[dict[str, Any]], Decoded]) -> Decoded:
+    """What `reader` makes of the document. A body that is no JSON because of a NaN or an infinity, which many programs
+    write, is refused by the name of its column."""
+    try:
+        document = parse_object(body)
+    except InvalidInputError as fault:
+        if fault.code == "not_json" and _NO_JSON_NUMBER.search(body):
+            raise _fault_by_column(fault, body, schema, reader) from None
+        raise
+    return reader(document)
+
+
+def _fault_by_column(
+    fault: InvalidInputError, body: bytes, schema: InputSchema, reader: Callable[[dict[str, Any]], Decoded]
+) -> InvalidInputError:
+    try:
+        document = json.loads(body, parse_int=lambda text: int(text) if len(text) < 19 else float(text))
+        decoded = reader(document)
+        schema.validate(decoded.columns, decoded.rows)
+    except InvalidInputError as found:
+        return found if found.code in _OF_NUMBERS else fault
+    except (ValueError, RecursionError, AttributeError):  # no JSON for Python either, or no object
+        return fault
+    return fault
+
+
 def decode_infer(body: bytes, schema: InputSchema, max_rows: int) -> Decoded:
     """`{"id"?, "inputs": [{"name", "shape", "datatype", "data"}]}`: one tensor of shape [n] or [n, 1] per column."""
-    document = parse_object(body)
+    return _read(body, schema, lambda document: _from_tensors(document, schema, max_rows))
+
+
+def _from_tensors(document: dict[str, Any], schema: InputSchema, max_rows: int) -> Decoded:
     tensors = document.get("inputs")
     if not isinstance(tensors, list) or not all(isinstance(tensor, dict) for tensor in tensors):
         raise InvalidInputError(
@@ -85,7 +120,7 @@ def _tensor_values(tensor: Mapping[str, Any], name: str, column_type: ColumnType
         message = f"Input '{name}' has no list 'data' (binary tensor data is not supported)."
         raise InvalidInputError("wrong_envelope", message, column=name, expected="a list")
     allowed = _allowed_datatypes(column_type)
-    if datatype not in allowed:
+    if not isinstance(datatype, str) or datatype not in allowed:
         expected = " or ".join(sorted(allowed))
         message = f"Input '{name}' has a datatype that does not fit the signature; expected {expected}."
         raise InvalidInputError("wrong_datatype", message, column=name, expected=expected)
@@ -111,11 +146,23 @@ def decode_invocation(body: bytes, content_type: str, schema: InputSchema, max_r
     """MLflow's four envelopes as JSON, or CSV as SageMaker sends it. Raises RequestError (4xx)."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "text/csv":
+        _check_charset(content_type)
         return _decode_csv(body, schema, max_rows)
     if media_type not in ("", "application/json"):
         expected = "application/json or text/csv"
         raise UnsupportedError("unsupported_media_type", f"The body must be {expected}.", expected=expected)
-    document = parse_object(body)
+    return _read(body, schema, lambda document: _from_envelope(document, schema, max_rows))
+
+
+def _check_charset(content_type: str) -> None:
+    """JSON is UTF-8 whatever is said (RFC 8259); CSV is read as UTF-8, so another claim would be a wrong text."""
+    for parameter in content_type.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in _UTF_8:
+            raise UnsupportedError("unsupported_charset", "The body must be in UTF-8.", expected="charset=utf-8")
+
+
+def _from_envelope(document: dict[str, Any], schema: InputSchema, max_rows: int) -> Decoded:
     present = [key for key in _INVOCATION_KEYS if key in document]
     if len(present) != 1:
         expected = "exactly one of " + ", ".join(_INVOCATION_KEYS)
@@ -175,9 +222,12 @@ def _from_records(records: Any, key: str, schema: InputSchema, max_rows: int) ->
 
 
 def _decode_csv(body: bytes, schema: InputSchema, max_rows: int) -> Decoded:
-    """Rows in signature order; a first line that names columns of the signature is taken as a header."""
+    """Rows in signature order; a first line that names columns of the signature is taken as a header.
+
+    A byte order mark at the beginning, as spreadsheets write it, is none of the first cell.
+    """
     try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8")), strict=True) if line]
+        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if line]
     except (UnicodeDecodeError, csv.Error):
         raise InvalidInputError("not_csv", "The body is not CSV in UTF-8.", expected="CSV") from None
     names: Sequence[str] = schema.names

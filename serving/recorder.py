@@ -29,8 +29,11 @@ class Recorder:
         outcome: Outcome | None,
         inputs: Batchable | None,
         outputs: Outputs | None,
+        size: int,
     ) -> None:
-        """`outcome` None means good; `inputs` None means that the request was refused before it was understood."""
+        """`outcome` None means good; `inputs` None means that the request was refused before it was understood.
+
+        size: bytes of request and answer."""
         outcome = outcome or Outcome.GOOD
         at = clock.now()
         self.metrics.observe(request.route, outcome, seconds)
@@ -39,6 +42,6 @@ class Recorder:
             if dropped:
                 self.metrics.add(Cell.SLOT_REQUESTS_DROPPED, dropped)
         if self._samples is not None and inputs is not None and self._samples.wants(request.id):
-            sample = Sample(request.id, at, request.route, request.period, inputs, outputs, seconds, status)
+            sample = Sample(request.id, at, request.route, request.period, inputs, outputs, seconds, status, size)
             if not self._samples.put(sample):
                 self.metrics.add(Cell.SAMPLES_DROPPED)

@@ -137,7 +137,7 @@ class Reporter:
         """True when the batch is done with: accepted, or refused for good. False when it must be repeated."""
         try:
             answer = await self._send(batch)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # ValueError: a token that is no text
             self._failed(batch, f"{type(error).__name__}: {error}")
             return False
         if answer.is_success:

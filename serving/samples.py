@@ -1,4 +1,4 @@
-"""Sampled inputs and outputs, bounded in number and in rows, for the control plane's inference log."""
+"""Sampled inputs and outputs, bounded in rows and in bytes, for the control plane's inference log."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from serving.schema import Batchable
 
 MAX_WAITING_ROWS = 5000
 ROWS_PER_BATCH = 1000
+# Rows alone bound nothing: a row may be a document of a megabyte. A batch stays below what the control plane takes.
+MAX_WAITING_BYTES = 16 * 2**20
+BYTES_PER_BATCH = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request as it was predicted; `outputs` is None when the model failed."""
+    """One request as it was predicted; `outputs` is None when the model failed; `size` is bytes on the wire."""
 
     request_id: str
     at: float
@@ -31,6 +34,7 @@ class Sample:
     outputs: Outputs | None
     latency_s: float
     status: int
+    size: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -48,11 +52,13 @@ class Sample:
 class SampleQueue:
     """Newest samples are refused while it is full: what waits is already an unbiased sample."""
 
-    def __init__(self, rate: float, max_rows: int = MAX_WAITING_ROWS) -> None:
+    def __init__(self, rate: float, max_rows: int = MAX_WAITING_ROWS, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self._rate = rate
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._samples: deque[Sample] = deque()
         self._rows = 0
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -67,21 +73,26 @@ class SampleQueue:
 
     def put(self, sample: Sample) -> bool:
         """False when there is no room; the caller counts the drop."""
-        if self._rows + sample.inputs.rows > self._max_rows:
+        if self._rows + sample.inputs.rows > self._max_rows or self._bytes + sample.size > self._max_bytes:
             return False
         self._samples.append(sample)
         self._rows += sample.inputs.rows
+        self._bytes += sample.size
         return True
 
-    def take(self, max_rows: int = ROWS_PER_BATCH) -> list[Sample]:
+    def take(self, max_rows: int = ROWS_PER_BATCH, max_bytes: int = BYTES_PER_BATCH) -> list[Sample]:
         """Move out the oldest samples, at least one if there is any."""
         taken: list[Sample] = []
-        rows = 0
-        while self._samples and (not taken or rows + self._samples[0].inputs.rows <= max_rows):
-            sample = self._samples.popleft()
-            rows += sample.inputs.rows
-            taken.append(sample)
+        rows = size = 0
+        while self._samples:
+            head = self._samples[0]
+            if taken and (rows + head.inputs.rows > max_rows or size + head.size > max_bytes):
+                break
+            taken.append(self._samples.popleft())
+            rows += head.inputs.rows
+            size += head.size
         self._rows -= rows
+        self._bytes -= size
         return taken
 
 

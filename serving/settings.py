@@ -138,8 +138,8 @@ def parse_settings(document: dict[str, Any], instance: str) -> Settings:
         host=str(document.get("host", "127.0.0.1")),
         port=int(_number(document, "port", None, 0, 65535)),
         workers=int(_number(document, "workers", 1, 1, 64)),
-        limits=_limits(document.get("limits") or {}),
-        telemetry=_telemetry(document.get("telemetry")),
+        limits=_limits(_object(document, "limits") or {}),
+        telemetry=_telemetry(_object(document, "telemetry")),
     )
 
 
@@ -162,6 +162,13 @@ def _telemetry(document: dict[str, Any] | None) -> Telemetry | None:
         interval_seconds=_number(document, "interval_seconds", 1.0, 0.05, 60),
         sample_rate=_number(document, "sample_rate", 0.0, 0, 1),
     )
+
+
+def _object(document: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigInvalidError(f"{name} must be an object")
+    return value
 
 
 def _text(document: dict[str, Any], name: str) -> str:

@@ -23,6 +23,7 @@ import orjson
 import structlog
 
 from serving.artifact import verify_artifact
+from serving.bytecode import distrust_bytecode
 from serving.errors import StartCode, StartFailedError
 from serving.logs import configure_logs
 from serving.metrics import SharedMetrics
@@ -78,6 +79,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _prepare(settings: Settings) -> LoadedModel:
     started = time.monotonic()
     folder = verify_artifact(settings.artifact_uri, settings.artifact_digest)
+    distrust_bytecode(folder)
     model = load_model(folder)
     warm_up(model, folder)
     log.info("model_loaded", model=settings.model, version=settings.version, seconds=time.monotonic() - started)

@@ -10,8 +10,10 @@ import contextlib
 import select
 import socket
 import threading
+import time
 
-_READ_SECONDS = 0.5
+# For one connection, whatever comes: readiness waits for the connection that is being answered.
+_ANSWER_SECONDS = 1.0
 _LIVE = (
     b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{"live":true}'
 )
@@ -52,10 +54,10 @@ class Vestibule:
                     self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        connection.settimeout(_READ_SECONDS)
+        deadline = time.monotonic() + _ANSWER_SECONDS
         head = b""
         while b"\r\n\r\n" not in head and len(head) < 8192:
-            chunk = connection.recv(4096)
+            chunk = _read(connection, 4096, deadline)
             if not chunk:
                 return
             head += chunk
@@ -63,5 +65,14 @@ class Vestibule:
         connection.sendall(_LIVE if is_live else _BUSY)
         # Unread input would turn the close into a reset that swallows the answer.
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
+        while _read(connection, 65536, deadline):
             pass
+
+
+def _read(connection: socket.socket, size: int, deadline: float) -> bytes:
+    """What arrived, b"" at the end. Raises TimeoutError: who sends byte by byte must not hold up the start."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    connection.settimeout(left)
+    return connection.recv(size)

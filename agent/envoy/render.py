@@ -23,6 +23,9 @@ BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000]
 TIMEOUT_MARGIN_SECONDS = 5.0
 # Said by a serving process that is still loading: the model has not seen the request, so it may be sent again.
 LOADING_HEADER = "x-pilothouse-loading"
+# What the variants see as host, whatever a caller sent: a copy for a mirror is known by the "-shadow" that Envoy adds
+# to it, and a caller that names itself so must not have its requests taken for copies, which no gate counts.
+UPSTREAM_HOST = "pilothouse"
 
 
 def type_url(name: str) -> str:
@@ -129,8 +132,8 @@ _OUTLIER = {
     "enforcing_local_origin_success_rate": 0,
 }
 _BREAKER = {"max_connections": 10000, "max_pending_requests": 10000, "max_requests": 10000, "max_retries": 1000}
-# Shorter than uvicorn's keep-alive of 5 s: otherwise a request can go out on a connection that is just being closed,
-# and a request that was already sent is not repeated.
+# Shorter than any serving program keeps an idle connection (ours an hour, uvicorn by itself 5 s): otherwise a request
+# can go out on a connection that is just being closed, and a request that was already sent is not repeated.
 _UPSTREAM_HTTP = {
     "@type": type_url("envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
     "common_http_protocol_options": {"idle_timeout": "3s"},
@@ -234,6 +237,8 @@ def _common_action(view: EndpointView) -> dict[str, Any]:
     limit = _seconds(view.timeout_seconds + TIMEOUT_MARGIN_SECONDS)
     return {
         "prefix_rewrite": "/",
+        "host_rewrite_literal": UPSTREAM_HOST,
+        "append_x_forwarded_host": True,
         "timeout": limit,
         "idle_timeout": limit,
         "retry_policy": _RETRY,

@@ -30,3 +30,12 @@ async def ask_ready(client: httpx.AsyncClient, port: int) -> Answer:
     except httpx.HTTPError:
         return Answer.SILENT
     return Answer.READY if response.status_code == 200 else Answer.NOT_READY
+
+
+def answers_ready(port: int) -> bool:
+    """The same question while nothing else goes on yet: at the start of the agent."""
+    try:
+        with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+            return client.get(f"http://127.0.0.1:{port}/v2/health/ready").status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -17,6 +17,7 @@ from agent.files import read_json, write_json
 from agent.plan import Variant
 from agent.settings import Settings
 from agent.supervise import logfiles
+from agent.supervise.health import answers_ready
 from agent.supervise.instance import Instance, LastExit, Phase, Slot
 from agent.supervise.process import Child, find_children
 
@@ -110,7 +111,8 @@ class Launcher:
         """Instances of an earlier agent that are wanted; and what else belongs to this home.
 
         1. Find living processes by the id on their command line, which needs no record at all.
-        2. A record says the slot and port of an id, written before its process was started.
+        2. A record says the slot and port of an id, written before its process was started; one that got lost is made
+           anew from the configuration that the process was started with.
         3. A living session leader with a record whose slot is wanted is adopted, at most one per slot.
         4. Any other process is a leftover to be ended: it belongs to no plan, or its leader is dead.
         5. A record of a process that was ready and is gone is kept as one that has ended: it is started again on its
@@ -122,6 +124,8 @@ class Launcher:
         for pid, session, instance_id in sorted(find_children(self._prefix)):
             if instance_id.startswith(f"{self._prefix}gateway."):
                 continue
+            if instance_id not in records and (found := self._record_of(pid, instance_id)):
+                records[instance_id] = found
             instance = self._adopt(pid, records.get(instance_id), wanted) if pid == session else None
             if instance and instance.slot not in adopted:
                 adopted[instance.slot] = instance
@@ -149,11 +153,36 @@ class Launcher:
         )
 
     def _records(self) -> list[dict[str, Any]]:
+        """Those that can be used: without a record a process is a leftover, but the agent must start."""
         try:
-            return list(read_json(self._path) or [])
-        except ValueError as error:
+            found = read_json(self._path) or []
+        except (ValueError, OSError) as error:
             log.warning("instances_unreadable", error=str(error))
             return []
+        usable = [raw for raw in found if _is_record(raw)] if isinstance(found, list) else []
+        if not isinstance(found, list) or len(usable) < len(found):
+            log.warning("instances_unreadable", error="entries that no agent writes are left out")
+        return usable
+
+    def _record_of(self, pid: int, instance_id: str) -> dict[str, Any] | None:
+        """The record of a living process that has none any more, from the configuration on its command line.
+
+        Whether it is ready is asked: only what was ready before may be known to the gateway at once.
+        """
+        try:
+            argv = psutil.Process(pid).cmdline()
+            path = Path(argv[argv.index("--config") + 1])
+            key, spec, replica, _ = path.name.rsplit(".", 3)
+            slot = Slot(path.parent.name, key, spec, int(replica))
+            port = int(read_json(path)["port"]) if path == self.config_path(slot) else 0
+        except (psutil.Error, ValueError, IndexError, KeyError, TypeError, OSError):
+            return None
+        if not port:
+            return None
+        log.warning("record_made_anew", instance=instance_id, pid=pid, port=port)
+        content = {"slot": list(slot), "instance_id": instance_id, "port": port, "pid": pid, "started": None}
+        offset = logfiles.size_of(self.log_path(slot))
+        return {**content, "was_ready": answers_ready(port), "starts": 1, "log_offset": offset}
 
     def _adopt(self, pid: int, raw: dict[str, Any] | None, wanted: Mapping[Slot, Variant]) -> Instance | None:
         if raw is None:
@@ -179,6 +208,26 @@ class Launcher:
             log_offset=int(raw["log_offset"]),
             next_check_mono=monotonic(),
         )
+
+
+def _is_record(raw: Any) -> bool:
+    """Whether `Instance.to_disk` can have written it."""
+    if not isinstance(raw, dict) or not set(raw) >= _RECORD.keys():
+        return False
+    slot = raw["slot"]
+    is_slot = isinstance(slot, list) and [type(part) for part in slot] == [str, str, str, int]
+    return is_slot and all(isinstance(raw[name], kind) for name, kind in _RECORD.items())
+
+
+_RECORD: dict[str, tuple[type, ...]] = {
+    "slot": (list,),
+    "instance_id": (str,),
+    "port": (int,),
+    "pid": (int, type(None)),
+    "was_ready": (bool,),
+    "starts": (int,),
+    "log_offset": (int,),
+}
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+log = structlog.get_logger("agent.logs")
+
 MAX_BYTES = 8 * 1024 * 1024
+MOST_OLD_LOGS = 20
 _TAIL_BYTES = 128 * 1024
 
 
@@ -26,6 +32,22 @@ def limit_log(path: Path, max_bytes: int = MAX_BYTES) -> bool:
         # A full disk must not stop supervision; the next round tries again.
         return False
     return True
+
+
+def forget_old_logs(logs: Path, in_use: Collection[Path], most: int = MOST_OLD_LOGS) -> None:
+    """Of each endpoint's folder below `logs`, remove all but the `most` newest logs of processes that are no more.
+
+    They say why a version went back, so the newest stay; but every rollout leaves another one.
+    """
+    kept = {*in_use, *(path.with_name(path.name + ".1") for path in in_use)}
+    try:
+        for folder in (entry for entry in logs.iterdir() if entry.is_dir()):
+            ended = [path for path in folder.iterdir() if path not in kept]
+            ended.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            for path in ended[most:]:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("old_logs_not_removed", error=str(error))
 
 
 def size_of(path: Path) -> int:

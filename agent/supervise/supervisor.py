@@ -36,6 +36,7 @@ MISSES_UNTIL_UNREADY = 2
 HUNG_AFTER_SECONDS = 60.0
 USAGE_SECONDS = 5.0
 START_FAILED_CODE = 3
+USAGE_CODE = 2  # the configuration is refused, and will be again
 
 
 class Supervisor:
@@ -127,8 +128,9 @@ class Supervisor:
         except StorageFailed as error:
             self._wait(instance, time, error.detail)
             return
-        except OSError as error:
-            self._wait(instance, time, f"the serving program could not be started: {error.strerror or error}")
+        except (OSError, ValueError) as error:  # ValueError: an environment that no process can be given
+            why = getattr(error, "strerror", None) or error
+            self._wait(instance, time, f"the serving program could not be started: {why}")
             return
         instance.phase = Phase.RUNNING
         instance.starts += 1
@@ -178,14 +180,14 @@ class Supervisor:
             instance.port = 0
         if not instance.has_been_ready:
             instance.exits_unready += 1
-        limit = GIVE_UP_AFTER_REFUSALS if code == START_FAILED_CODE else GIVE_UP_AFTER_EXITS
+        limit = GIVE_UP_AFTER_REFUSALS if code in (START_FAILED_CODE, USAGE_CODE) else GIVE_UP_AFTER_EXITS
         instance.has_given_up = not instance.was_ready and instance.exits_unready >= limit
         delay = instance.backoff.next_delay(healthy_seconds=healthy_seconds)
         if instance.has_given_up:
             delay = LAST_SECONDS
         instance.phase = Phase.WAITING
         instance.next_start_mono = time + delay
-        how = f"{failure.get('code')}: {failure.get('detail')}" if failure else _how_it_ended(code)
+        how = f"{failure.get('code')}: {failure.get('detail')}" if failure else _how_it_ended(code, tail)
         outlook = (
             f"Gave up after {instance.exits_unready} starts; next start" if instance.has_given_up else "Next start"
         )
@@ -343,7 +345,7 @@ class Supervisor:
         self.save_or_warn()
 
 
-def _how_it_ended(code: int | None) -> str:
+def _how_it_ended(code: int | None, tail: list[str]) -> str:
     if code is None:
         return "The process ended; its exit code is unknown because an earlier agent started it"
     if code < 0:
@@ -351,4 +353,5 @@ def _how_it_ended(code: int | None) -> str:
             return f"The process was ended by {signal.Signals(-code).name}"
         except ValueError:
             return f"The process was ended by signal {-code}"
-    return f"The process ended with exit code {code}"
+    said = f": {tail[-1][:300]}" if code == USAGE_CODE and tail else ""
+    return f"The process ended with exit code {code}{said}"

@@ -1,6 +1,7 @@
 """A stand-in for the serving program, as small as it can be: its behaviour is steered by the variant's environment.
 
 STUB_START_SECONDS: how long until it is ready. STUB_EXIT_CODE: end with this code instead of serving.
+STUB_USAGE: say this and end with 2.
 STUB_NEVER_READY=1: answer, but never be ready. STUB_STATUS: status of every answer. STUB_SLOW_SECONDS: time per answer.
 """
 
@@ -88,6 +89,9 @@ if code := os.environ.get("STUB_EXIT_CODE"):
     failed = {"event": "start_failed", "code": "digest_mismatch", "detail": "expected sha256:aa, found sha256:bb"}
     sys.stderr.write(json.dumps(failed) + "\n")
     sys.exit(int(code))
+if usage := os.environ.get("STUB_USAGE"):
+    sys.stderr.write(usage + "\n")
+    sys.exit(2)
 server = Server((config["host"], config["port"]), Handler)
 
 

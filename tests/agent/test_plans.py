@@ -68,6 +68,11 @@ def test_a_good_plan_survives_its_own_wire_form() -> None:
         ("variants/0/limits/timeout_seconds", float("nan"), "variants[0].limits.timeout_seconds"),
         ("variants/0/limits/max_rows", 1.5, "variants[0].limits.max_rows"),
         ("variants/0/env", {"A=B": "x"}, "variants[0].env.A=B"),
+        ("variants/0/limits/queue", 100_001, "variants[0].limits.queue"),
+        ("variants/0/limits/timeout_seconds", 1e-9, "variants[0].limits.timeout_seconds"),
+        ("variants/0/version", "1.0.0\r\nset-cookie: a=b", "variants[0].version"),
+        ("variants/0/model", "m\ud800", "variants[0].model"),
+        ("variants/0/env", {"A": "\ud800"}, "variants[0].env.A"),
         ("variants/0/env", {"A": 1}, "variants[0].env.A"),
         ("variants/0/colour", "red", "variants[0].colour"),
         ("strategy", "canary", "strategy"),
@@ -147,6 +152,7 @@ class TestFencing:
         again.load()
         assert [record.endpoint for record in again.all()] == ["late-arrival"]
         assert "broken.json" in again.warnings[0]
+        assert again.unreadable == ["broken"]
 
 
 @pytest.mark.real

@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.supervise.logfiles import forget_old_logs
 from agent.testing import RunningAgent, free_ports, running_agent
 from tests.agent.support import STUB, counts, of, plan, variant
 
@@ -53,6 +55,32 @@ def test_a_start_that_cannot_succeed_is_told_in_the_words_of_the_serving_process
     lines = agent.api.get("/v1/endpoints/late-arrival/variants/v2/logs?lines=3").json()["lines"]
     assert json.loads(lines[-1])["code"] == "digest_mismatch"
     assert len(lines) == 3
+
+
+def test_a_configuration_that_is_refused_is_told_in_the_words_of_the_serving_process(agent: RunningAgent) -> None:
+    agent.put(plan(1, {"v1": 10_000}, variant("v1", env={"STUB_USAGE": "serving: port must be a number"})))
+    agent.wait_for(lambda: of(agent.observed("late-arrival"), "v1")["state"] == "failed", "v1 to be given up")
+    reason = of(agent.observed("late-arrival"), "v1")["reason"]
+    assert reason.startswith("The process ended with exit code 2: serving: port must be a number.")
+    assert "Gave up after 3 starts" in reason
+
+
+def test_logs_of_processes_that_are_no_more_are_kept_but_not_all_of_them(tmp_path: Path) -> None:
+    folder = tmp_path / "late-arrival"
+    folder.mkdir()
+    for age in range(30):
+        path = folder / f"v{age}.0.log"
+        path.write_text("said\n")
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    living = folder / "v29.0.log"
+    (folder / "v29.0.log.1").write_text("said before\n")
+    os.utime(folder / "v29.0.log.1", (1, 1))
+    (tmp_path / "envoy.log").write_text("not an endpoint's\n")
+    forget_old_logs(tmp_path, {living}, most=5)
+    left = {path.name for path in folder.iterdir()}
+    assert left == {*(f"v{age}.0.log" for age in range(5)), "v29.0.log", "v29.0.log.1"}
+    assert (tmp_path / "envoy.log").exists()
+    forget_old_logs(tmp_path / "nowhere", set())
 
 
 def test_removal_ends_the_processes_and_then_the_endpoint_is_unknown(agent: RunningAgent) -> None:

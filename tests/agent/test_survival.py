@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -277,6 +279,54 @@ def test_a_full_disk_refuses_plans_with_507_and_changes_no_traffic(agent: Runnin
     assert counts(agent, 50) == {"v1": 50}
     process.rlimit(psutil.RLIMIT_FSIZE, (-1, -1))
     assert agent.apply(plan(2, {"v2": 10_000}))["route"]["weights_bp"] == {"v2": 10_000}
+
+
+DAMAGE = {
+    "instances-of-another-shape": ("state/instances.json", '{"a": 1}'),
+    "instances-that-are-none": ("state/instances.json", '[1, null, {"slot": "x"}]'),
+    "half-of-the-instances": ("state/instances.json", '[{"slot":'),
+    "no-state": ("state/endpoints/late-arrival.json", ""),
+    "half-a-record": ("endpoints/late-arrival.json", '{"endpoint": "late'),
+    "half-of-the-clusters": ("envoy/cds.json", '{"resou'),
+    "clusters-of-another-shape": ("envoy/cds.json", "{}"),
+    "routes-of-another-shape": ("envoy/rds.json", "[]"),
+    "routes-that-somebody-edited": ("envoy/rds.json", '{"version_info": "1", "type_url": "x", "resources": []}'),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGE))
+def test_a_damaged_file_stops_neither_the_agent_nor_the_traffic(agent: RunningAgent, damage: str) -> None:
+    before = of(agent.apply(plan(1, {"v1": 10_000}), epoch=4), "v1")["pids"]
+    name, content = DAMAGE[damage]
+    agent.kill()
+    (agent.home / name).write_text(content, encoding="utf-8")
+    with _asked_without_end(agent) as answers:
+        agent.start()
+        stale = agent.put(plan(2, {"v1": 10_000}), epoch=3)
+        after = agent.apply(plan(2, {"v1": 10_000}, sticky_header="x-user"), epoch=4)
+    assert answers == {200}
+    assert (stale.status_code, stale.json()["code"]) == (409, "stale_epoch")
+    assert after["route"]["sticky_header"] == "x-user"
+    assert of(after, "v1")["pids"] == before
+
+
+@contextmanager
+def _asked_without_end(agent: RunningAgent) -> Iterator[set[int]]:
+    """The statuses that a caller gets meanwhile."""
+    seen, is_over = set[int](), threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=agent.gateway_url, trust_env=False, timeout=30) as client:
+            while not is_over.is_set():
+                seen.add(client.get("/serve/late-arrival/x").status_code)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        caller.join()
 
 
 def test_children_do_not_get_the_control_planes_secrets(agent: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> None:

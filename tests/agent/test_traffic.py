@@ -58,6 +58,7 @@ def test_the_gateway_labels_requests_itself_whatever_the_caller_sent(agent: Runn
         "x-pilothouse-period": "99",
         "x-pilothouse-probe": "1",
         "x-request-id": "mine",
+        "host": "gateway-shadow",
         "x-envoy-upstream-rq-timeout-ms": "1",
     }
     url = f"{agent.gateway_url}/serve/late-arrival/v2/models/m/infer"
@@ -67,6 +68,8 @@ def test_the_gateway_labels_requests_itself_whatever_the_caller_sent(agent: Runn
     assert weighted["headers"]["x-pilothouse-period"] == "3"
     assert weighted["headers"]["x-request-id"] == "mine"
     assert "x-pilothouse-probe" not in weighted["headers"]
+    assert weighted["headers"]["host"] == "pilothouse"  # not "…-shadow": it would be taken for a mirror's copy
+    assert weighted["headers"]["x-forwarded-host"] == "gateway-shadow"
     forced = httpx.post(url, headers=lies | {"x-pilothouse-variant": "v2"}).json()
     assert forced["headers"]["x-pilothouse-route"] == "forced"
     assert forced["headers"]["x-pilothouse-probe"] == "1"

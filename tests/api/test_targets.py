@@ -63,3 +63,31 @@ def test_every_fault_of_a_new_target_is_in_one_answer(world: World, caller: Call
         "/name", "/connection/auth/server", "/connection/auth/token_file", "/connection/namespace",
         "/connection/profile/image", "/connection/profile/gpus",
     ]  # fmt: skip
+
+
+def test_a_freeze_window_that_is_over_already_is_no_freeze(world: World, caller: Caller) -> None:
+    span = {"starts_at": "2020-12-01T00:00:00Z", "ends_at": "2020-12-31T00:00:00Z", "reason": "the year was mistyped"}
+    refused = caller("ada").call("post", "freezes", span)
+    assert (refused.status_code, refused.json()["code"]) == (422, "already_over")
+    assert refused.json()["errors"][0]["pointer"] == "/ends_at"
+    assert caller("ada").call("get", "freezes?include_past=true").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:7070/?x=1",
+        "http://a b",
+        "http://",
+        "http://me:secret@127.0.0.1:7070",
+        "ftp://127.0.0.1",
+        5,
+    ],
+)
+def test_an_address_that_no_agent_can_have_is_refused_by_its_field(world: World, caller: Caller, url: object) -> None:
+    body = {"name": "bad", "kind": "local", "connection": {"url": url}}
+    refused = caller("ada").call("post", "targets", body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_url")
+    assert refused.json()["errors"][0]["pointer"] == "/connection/url"

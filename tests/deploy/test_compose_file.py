@@ -55,6 +55,34 @@ def test_every_service_that_stays_has_a_healthcheck_and_comes_back(name: str) ->
 
 
 @every_service
+def test_what_a_service_prints_does_not_fill_the_disk(name: str) -> None:
+    logging = SERVICES[name]["logging"]
+    assert logging["driver"] == "json-file"
+    assert {"max-size", "max-file"} <= set(logging["options"])
+
+
+def test_only_what_asks_who_calls_is_open_to_the_network() -> None:
+    is_open = {
+        name
+        for name, service in SERVICES.items()
+        for port in service.get("ports", [])
+        if not port.startswith("127.0.0.1:")
+    }
+    assert is_open == {"web", "ingest"}
+
+
+@pytest.mark.parametrize("name", ["web", "ingest"])
+def test_answers_under_way_are_finished_before_the_engine_kills(name: str) -> None:
+    command, grace = SERVICES[name]["command"], SERVICES[name]["stop_grace_period"]
+    assert int(command[command.index("--timeout-graceful-shutdown") + 1]) < int(grace.removesuffix("s"))
+
+
+@pytest.mark.parametrize("name", ["worker", "analysis"])
+def test_a_task_under_way_gets_more_than_the_engines_ten_seconds(name: str) -> None:
+    assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) >= 30
+
+
+@every_service
 def test_every_secret_and_volume_is_declared(name: str) -> None:
     service = SERVICES[name]
     assert set(service.get("secrets", [])) <= set(compose()["secrets"])

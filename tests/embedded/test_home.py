@@ -70,10 +70,26 @@ def test_a_folder_with_foreign_files_is_no_home(tmp_path: Path) -> None:
         state.make_home(tmp_path)
 
 
-@pytest.mark.parametrize("value", ["0", "99999", "http", ""])
+@pytest.mark.parametrize("value", ["0", "99999", "http", "", "²"])
 def test_an_impossible_port_is_refused_by_name(value: str) -> None:
     with pytest.raises(LaunchError, match="PILOTHOUSE_WEB_PORT is"):
         read_settings(source={"PILOTHOUSE_WEB_PORT": value})
+
+
+@pytest.mark.parametrize("value", ["abc", "", "7100-", "7299-7100", "0-5", "7100-70000", "7100-7200-7300", "²"])
+def test_an_impossible_range_of_ports_is_named_before_anything_is_started(value: str) -> None:
+    with pytest.raises(LaunchError, match=r"PILOTHOUSE_SERVING_PORTS is .* like 7100-7299"):
+        read_settings(source={"PILOTHOUSE_SERVING_PORTS": value})
+
+
+@pytest.mark.parametrize("value", ["7100", "7100-7100", "9700-9760"])
+def test_a_range_of_ports_may_be_one(value: str) -> None:
+    assert read_settings(source={"PILOTHOUSE_SERVING_PORTS": value}).serving_ports == value
+
+
+def test_one_port_for_two_programs_is_refused() -> None:
+    with pytest.raises(LaunchError, match="PILOTHOUSE_WEB_PORT and PILOTHOUSE_GATEWAY_PORT are both 7080"):
+        read_settings(source={"PILOTHOUSE_WEB_PORT": "7080"})
 
 
 def test_children_get_secrets_as_files_and_every_address(tmp_path: Path) -> None:

@@ -49,6 +49,30 @@ def supervisor(tmp_path: Path, said: list[str]) -> Iterator[Supervisor]:
     supervisor.kill_all()
 
 
+def test_the_log_of_a_program_that_runs_for_months_is_cut(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(supervise, "LOG_BYTES", 5_000)
+    talker = "import time\nfor n in range(10**9): print(n, 'x' * 90, flush=True); time.sleep(0.001)"
+    program = Program("talker", (sys.executable, "-c", talker))
+    supervisor.start(program)
+    log = supervisor.log(program)
+    older = log.with_suffix(".log.1")
+
+    def said_much() -> bool:
+        supervisor.tick()
+        return older.exists() and older.stat().st_size > 5_000 and log.stat().st_size > 0
+
+    assert until(said_much)
+    assert is_alive(supervisor.children["talker"].process)
+    last = int(older.read_text().splitlines()[-2].split()[0])
+    assert until(lambda: log.stat().st_size > 1_000)
+    lines = log.read_text().splitlines()
+    assert lines[0].isprintable()  # it appends: no hole of zeros where the cut-off lines were
+    assert int(lines[-2].split()[0]) > last
+
+
 def test_a_killed_child_is_started_again_after_a_pause(
     supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +172,7 @@ def test_what_a_killed_launcher_left_is_adopted_or_replaced(tmp_path: Path, is_a
     dead = make(tmp_path, [])
     dead.start(program)
     left = dead.children["agent"].process
+    assert until(lambda: tuple(left.cmdline()) == SLEEP)  # for a moment after the start the system knows no arguments
     successor = make(tmp_path, [])
     try:
         assert leftover(tmp_path, "agent") == left

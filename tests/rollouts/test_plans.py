@@ -27,6 +27,14 @@ def approval(**facts: Any) -> Step:
     return Step(StepKind.APPROVAL, **facts)
 
 
+def gate(name: str, metric: Metric, limit: float, threshold_seconds: float | None = None) -> Step:
+    return Step(StepKind.GATE, gates=(GateSpec(name, metric, limit, threshold_seconds),))
+
+
+def slow(threshold_seconds: float) -> Step:
+    return gate("slow", Metric.SLOW_SHARE, 0.01, threshold_seconds)
+
+
 def canary(*steps: Step) -> Plan:
     return build_plan(Strategy.CANARY, steps=steps)
 
@@ -56,6 +64,10 @@ def test_the_canary_has_the_steps_of_the_field() -> None:
         (canary(Step(StepKind.SET_WEIGHT), weight(10_000)), "/steps/0/weight_bp", "required"),
         (canary(Step(StepKind.PAUSE, seconds=-1), weight(10_000)), "/steps/0/seconds", "out_of_range"),
         (canary(Step(StepKind.GATE), weight(10_000)), "/steps/0/gates", "empty"),
+        (canary(slow(-0.5), weight(10_000)), "/steps/0/gates/0/threshold_seconds", "out_of_range"),
+        (canary(slow(0.0), weight(10_000)), "/steps/0/gates/0/threshold_seconds", "out_of_range"),
+        (canary(slow(1e9), weight(10_000)), "/steps/0/gates/0/threshold_seconds", "out_of_range"),
+        (canary(gate("age", Metric.TELEMETRY_AGE, 1e12), weight(10_000)), "/steps/0/gates/0/limit", "out_of_range"),
         (canary(approval(quorum=0), weight(10_000)), "/steps/0/quorum", "out_of_range"),
         (canary(approval(deadline_seconds=5), weight(10_000)), "/steps/0/deadline_seconds", "out_of_range"),
         (canary(approval(seconds=5), weight(10_000)), "/steps/0/seconds", "not_here"),

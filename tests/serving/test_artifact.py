@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,19 @@ def test_any_change_of_a_file_changes_the_digest(tree: Path, change: str) -> Non
         case _:
             path.unlink()
     assert artifact_digest(tree) != TEST_VECTOR_DIGEST
+
+
+def test_a_tree_deeper_than_pythons_stack_has_a_digest(tree: Path) -> None:
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+    try:
+        assert artifact_digest(tree) == TEST_VECTOR_DIGEST
+    finally:  # Python's own removal of a tree recurses too, and pytest would leave it for ever
+        subprocess.run(["/bin/rm", "-rf", tree / "d"], check=True)
 
 
 @pytest.mark.parametrize("target", ["MLmodel", "a"])

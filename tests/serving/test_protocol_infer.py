@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -25,7 +26,9 @@ def tensors(**changes: list[Any] | None) -> dict[str, Any]:
 @pytest.fixture
 def infer(flights_server: ServingProcess, client: httpx.Client) -> Any:
     def post(document: Any, path: str = "/v2/models/late-arrival/infer", **options: Any) -> httpx.Response:
-        return client.post(flights_server.url + path, json=document, **options)
+        if document is not None:
+            options["json"] = document
+        return client.post(flights_server.url + path, **options)
 
     return post
 
@@ -82,14 +85,21 @@ def test_columns_of_shape_n_by_1_and_columns_that_nobody_knows_are_fine(infer: A
         ({"distance": [2**63, 1]}, "out_of_range", "distance"),
         ({"carrier": ["AA", "SECRET"]}, "value_not_allowed", "carrier"),
         ({"carrier": ["AA"]}, "ragged_rows", "carrier"),
+        ({"dep_delay": [1.0, float("nan")]}, "not_finite", "dep_delay"),
+        ({"dep_delay": [float("-inf"), 1.0]}, "not_finite", "dep_delay"),
+        ({"dep_delay": [10**400, 1.0]}, "not_finite", "dep_delay"),
+        ({"distance": [float("inf"), 1]}, "wrong_type", "distance"),
+        ({"weather": [float("nan"), 1.0]}, "not_json", None),
     ],
 )
-def test_what_the_signature_forbids_is_refused_by_column(infer: Any, changes: Any, code: str, column: str) -> None:
-    answer = infer(tensors(**changes))
+def test_what_the_signature_forbids_is_refused_by_column(
+    infer: Any, changes: Any, code: str, column: str | None
+) -> None:
+    answer = infer(None, content=json.dumps(tensors(**changes)))  # as Python writes it: NaN and Infinity included
     assert answer.status_code == 400
     problem = answer.json()
-    assert (problem["code"], problem["column"]) == (code, column)
-    assert column in problem["error"]
+    assert (problem["code"], problem.get("column")) == (code, column)
+    assert (column or "JSON") in problem["error"]
     assert problem["expected"]
     assert not any(value in answer.text for value in ("SECRET", "4321.5", "12.5"))
 
@@ -106,6 +116,8 @@ def test_what_the_signature_forbids_is_refused_by_column(infer: Any, changes: An
         (b'{"inputs": [1]}', "wrong_envelope"),
         (b'{"inputs": []}', "no_rows"),
         (b'{"inputs": [{"name": "dep_delay", "shape": [1], "datatype": "BYTES", "data": [1]}]}', "wrong_datatype"),
+        (b'{"inputs": [{"name": "dep_delay", "shape": [1], "datatype": [], "data": [1]}]}', "wrong_datatype"),
+        (b'{"inputs": [{"name": "dep_delay", "shape": [1], "datatype": {}, "data": [1]}]}', "wrong_datatype"),
         (b'{"inputs": [{"name": "dep_delay", "shape": [2], "datatype": "FP64", "data": [1]}]}', "wrong_shape"),
         (b'{"inputs": [{"name": "dep_delay", "shape": [0], "datatype": "FP64", "data": []}]}', "no_rows"),
         (b'{"inputs": ' + b"[" * 2000 + b"]" * 2000 + b"}", "not_json"),
@@ -136,6 +148,12 @@ def test_too_many_bytes_are_refused_with_and_without_a_declared_length(
 
 def test_a_compressed_body_is_refused(infer: Any) -> None:
     assert infer(tensors(), headers={"content-encoding": "gzip"}).status_code == 415
+
+
+def test_binary_tensors_are_refused_by_their_header_and_not_as_broken_json(infer: Any) -> None:
+    length = {"inference-header-content-length": "38"}
+    answer = infer(None, content=b'{"inputs": [{"name": "dep_delay"}]}\x00\x00\x80\x3f', headers=length)
+    assert (answer.status_code, answer.json()["code"]) == (415, "binary_not_supported")
 
 
 def test_an_oversized_head_is_refused(infer: Any) -> None:

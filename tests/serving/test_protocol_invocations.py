@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -91,6 +92,35 @@ def test_a_bad_request_gets_mlflows_error_shape(invoke: Any, document: Any, code
     problem = answer.json()
     assert (problem["error_code"], problem["code"]) == ("BAD_REQUEST", code)
     assert problem["message"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": SPLIT | {"data": [SPLIT["data"][0], [600, float("nan"), "UA"]]}},
+        {"dataframe_records": [RECORDS[0], RECORDS[1] | {"dep_delay": float("inf")}]},
+        {"instances": [RECORDS[0], RECORDS[1] | {"dep_delay": float("-inf")}]},
+        {"inputs": COLUMNS | {"dep_delay": [1.0, float("nan")]}},
+    ],
+    ids=lambda document: next(iter(document)),
+)
+def test_a_number_that_json_does_not_have_is_refused_by_column_and_row(invoke: Any, document: Any) -> None:
+    answer = invoke(content=json.dumps(document), headers={"content-type": "application/json"})
+    problem = answer.json()
+    assert (answer.status_code, problem["error_code"], problem["code"]) == (400, "BAD_REQUEST", "not_finite")
+    assert (problem["column"], problem["row"]) == ("dep_delay", 1)
+
+
+def test_csv_from_a_spreadsheet_begins_with_a_byte_order_mark(invoke: Any) -> None:
+    text = "\ufeffdep_delay,distance,carrier\r\n-5,500,AA\r\n90,600,UA\r\n"
+    answer = invoke(content=text.encode(), headers={"content-type": "text/csv"})
+    assert (answer.status_code, answer.json()) == (200, {"predictions": [0, 1]})
+
+
+def test_csv_in_another_charset_is_refused_and_not_misread(invoke: Any) -> None:
+    answer = invoke(content=b"-5,500,AA\n", headers={"content-type": 'text/csv; charset="iso-8859-1"'})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_charset")
+    assert invoke(content=b"-5,500,AA\n", headers={"content-type": "text/csv; charset=US-ASCII"}).status_code == 200
 
 
 def test_an_unknown_media_type_is_refused(invoke: Any) -> None:

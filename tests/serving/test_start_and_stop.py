@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import marshal
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -42,6 +45,45 @@ def test_live_answers_while_the_model_loads_and_ready_only_after(flights: Path, 
     assert seen == {(200, 503): 1}
     server.wait_ready()
     assert server.stop() == 0
+
+
+def test_a_caller_that_sends_byte_by_byte_does_not_keep_the_model_from_starting(flights: Path, start: Start) -> None:
+    server = start(flights)
+    eventually(lambda: server.status("/v2/health/live") == 200)
+    is_over = threading.Event()
+
+    def trickle() -> None:
+        while not is_over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", server.port), timeout=5) as caller:
+                    while not is_over.wait(0.1):
+                        caller.sendall(b"x")
+            except OSError:
+                is_over.wait(0.05)
+
+    caller = threading.Thread(target=trickle)
+    caller.start()
+    try:
+        eventually(lambda: any(line["event"] == "worker_ready" for line in server.log_lines()), 60)
+    finally:
+        is_over.set()
+        caller.join()
+
+
+def test_compiled_code_beside_an_artifact_is_not_run(tmp_path: Path, start: Start) -> None:
+    folder = artifacts.save_moody(tmp_path / "model")
+    source = folder / "moody.py"
+    honest = source.read_text()
+    forged = honest.replace("2.0 * model_input", "9.0 * model_input")
+    assert forged != honest
+    code = compile(forged, str(source), "exec")
+    stat = source.stat()
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    compiled.parent.mkdir()
+    head = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(stat.st_mtime), stat.st_size)
+    compiled.write_bytes(head + marshal.dumps(code))
+    server = start(folder).wait_ready()
+    assert httpx.post(server.url + "/invocations", json=ROW).json() == {"predictions": [2.0]}
 
 
 @pytest.mark.parametrize(
@@ -164,6 +206,20 @@ def test_both_workers_answer_and_the_metrics_are_their_sum(pair: ServingProcess)
     for _ in range(5):  # whichever worker is asked
         assert pair.metric("requests_total") == before + done
     assert pair.metric("worker_starts_total") == 2
+
+
+def test_a_queue_that_has_emptied_is_empty_whichever_worker_is_asked(pair: ServingProcess, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    held = {"inputs": {"x": [1.0], "mood": [f"until {go}"]}}
+    before = pair.metric("requests_total")
+    with ThreadPoolExecutor(24) as pool:
+        calls = [pool.submit(httpx.post, pair.url + "/invocations", json=held, timeout=30) for _ in range(24)]
+        eventually(lambda: pair.metric("requests_in_flight") == 24)
+        assert any(pair.metric("queue_depth") > 0 for _ in range(20))  # and so both have written down their own
+        go.touch()
+        assert {call.result().status_code for call in calls} <= {200, 504}
+    assert pair.metric("requests_total") == before + 24
+    assert pair.metric("queue_depth") == 0
 
 
 def test_the_model_is_loaded_once_and_its_memory_shared(pair: ServingProcess) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.errors import Outcome
 from serving.http import read_request
 from serving.metrics import Route
+from serving.samples import Sample, SampleQueue
+from serving.schema import Batchable
 from serving.slots import SlotBook
 from tests.serving.conftest import Start
 from tests.serving.processes import TOKEN, ControlPlane, ServingProcess, eventually
@@ -58,6 +61,37 @@ def test_a_full_book_drops_the_oldest_slot_and_tells_how_many_requests_that_was(
     assert [row["slot"] for row in rows] == [1010, 1020, 1030]
     assert requests == 4
     assert book.take() == ([], 0)
+
+
+def sample(size: int, rows: int = 1) -> Sample:
+    inputs = Batchable({"x": np.zeros(rows)}, rows)
+    return Sample("r", 1000.0, Route.WEIGHTED, 1, inputs, None, 0.1, 200, size)
+
+
+def test_waiting_samples_are_bounded_in_rows_and_in_bytes() -> None:
+    queue = SampleQueue(1.0, max_rows=4, max_bytes=1000)
+    assert [queue.put(sample(400)) for _ in range(3)] == [True, True, False]
+    assert [queue.put(sample(1)) for _ in range(3)] == [True, True, False]
+    assert [one.size for one in queue.take(max_bytes=500)] == [400]
+    assert [one.size for one in queue.take(max_bytes=100)] == [400]  # one that is alone too large goes alone
+    assert [one.size for one in queue.take()] == [1, 1]
+    assert [queue.put(sample(1000)), queue.put(sample(1))] == [True, False]
+
+
+def test_a_token_that_is_no_text_keeps_the_counts_and_ends_nothing(
+    moody: Path, start: Start, telemetry: dict[str, Any], control_plane: ControlPlane
+) -> None:
+    token = Path(telemetry["token_file"])
+    token.write_bytes(b"\xff\xfe")
+    server = start(moody, telemetry=telemetry).wait_ready()
+    assert ask(server).status_code == 200
+    eventually(lambda: server.metric("telemetry_failed_attempts_total") >= 2)
+    token.write_text(TOKEN, encoding="utf-8")
+    eventually(lambda: control_plane.slots)
+    token.write_bytes(b"\xff\xfe")
+    assert ask(server).status_code == 200
+    assert server.stop() == 0
+    assert "telemetry_failed" not in {line["event"] for line in server.log_lines()}
 
 
 def test_every_request_arrives_once_by_route_period_and_outcome(

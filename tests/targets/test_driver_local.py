@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from agent.testing import RunningAgent, free_ports, running_agent
-from apps.kernel.errors import DriverError, InvalidInput
+from apps.kernel.errors import DriverError, InvalidInput, NotFound
 from apps.targets.domain.driver import Support, TargetUnreachable
 from apps.targets.domain.plan import FULL_BP
 from apps.targets.drivers.local import LocalDriver, connect
+from apps.targets.models import Target
+from apps.targets.services.observe import endpoint_logs
+from tests.fakes.targets import make_site
 from tests.targets.conformance import DriverConformance, Subject
 
 MODEL = Path(__file__).parent.parent / "agent" / "models" / "tiny.py"
@@ -67,6 +70,15 @@ class TestLocalDriver(DriverConformance):
         assert isinstance(subject.driver, LocalDriver)
         assert subject.driver.logs(subject.endpoint, "a", lines=10)
 
+    @pytest.mark.django_db
+    def test_a_variant_without_logs_is_not_found_and_no_outage(self, agent: RunningAgent) -> None:
+        site = make_site()
+        connection = {"url": agent.url, "token_file": str(agent.token_file)}
+        Target.objects.filter(pk=site.target.pk).update(kind="local", connection=connection)
+        with pytest.raises(NotFound) as missing:
+            endpoint_logs(site.endpoint.pk, "v9-9-9")
+        assert "v9-9-9" in missing.value.detail
+
     def test_a_watch_answers_when_something_changes(self, subject: Subject) -> None:
         assert isinstance(subject.driver, LocalDriver)
         revision, before = subject.driver.watch(after_revision=0, wait_seconds=0)
@@ -111,6 +123,14 @@ def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DriverError) as refused:
         LocalDriver("http://127.0.0.1:1", tmp_path / "nowhere").probe()
     assert "nowhere" in refused.value.detail
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", "schlüssel".encode()])
+def test_a_token_that_no_header_can_carry_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(DriverError) as refused:
+        LocalDriver("http://127.0.0.1:1", tmp_path / "token").probe()
+    assert (refused.value.code, "holds no token" in refused.value.detail) == ("agent_token_unreadable", True)
 
 
 def test_an_address_that_is_none_is_refused() -> None:

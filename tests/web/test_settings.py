@@ -100,6 +100,7 @@ def test_a_freeze_holds_for_an_environment_or_for_everything(
         ({"ends_at": ""}, "ends_at", "Say when it ends"),
         ({"ends_at": "tomorrow"}, "ends_at", "&#x27;tomorrow&#x27; is no time"),
         ({"ends_at": "2020-01-01T10:00"}, "ends_at", "must end after it starts"),
+        ({"starts_at": "2020-01-01T10:00", "ends_at": "2020-01-02T10:00"}, "ends_at", "would freeze nothing"),
         ({"reason": ""}, "reason", "Say why"),
         ({"reason": "x" * 301}, "reason", "at most 300 characters"),
         ({"scope": "galaxy:all"}, "scope", "from the list"),

@@ -8,7 +8,17 @@ from apps.experiments.domain.check import design_faults
 from apps.experiments.domain.sizing import sizing
 from apps.experiments.domain.words import TREATMENT
 from apps.kernel.errors import FieldError, InvalidInput
-from apps.rollouts.domain.plan import FULL_BP, GateSpec, Inconclusive, Plan, Step, StepKind, Strategy, Unapproved
+from apps.rollouts.domain.plan import (
+    FULL_BP,
+    GateSpec,
+    Inconclusive,
+    Metric,
+    Plan,
+    Step,
+    StepKind,
+    Strategy,
+    Unapproved,
+)
 from apps.targets.domain.driver import Capabilities, Support
 
 MAX_STEPS = 50
@@ -18,6 +28,7 @@ MIN_DEADLINE = 60
 MIN_LOOK, MAX_LOOK = 5, 7 * 24 * 3600
 MIN_HORIZON, MAX_HORIZON = 10, 365 * 24 * 3600
 MAX_WARM_SECONDS = 24 * 3600
+MAX_THRESHOLD_SECONDS = 24 * 3600  # no latency above it is ever counted (contracts, section 5)
 
 
 def plan_errors(plan: Plan, capabilities: Capabilities) -> list[FieldError]:
@@ -29,6 +40,7 @@ def plan_errors(plan: Plan, capabilities: Capabilities) -> list[FieldError]:
         *_experiments(plan),
         *_abilities(plan, capabilities),
         *_unique_names(plan),
+        *_meaningful(plan),
     ]
     for index, step in enumerate(plan.steps):
         errors += list(_step(step, f"/steps/{index}"))
@@ -249,10 +261,28 @@ def _abilities(plan: Plan, capabilities: Capabilities) -> Iterator[FieldError]:
             yield FieldError(f"/steps/{index}/mirror_bp", "no_mirror", "This target cannot mirror requests.")
 
 
+def _gate_lists(plan: Plan) -> list[tuple[str, tuple[GateSpec, ...]]]:
+    return [
+        ("/guardrails", plan.guardrails),
+        *((f"/steps/{index}/gates", step.gates) for index, step in enumerate(plan.steps)),
+    ]
+
+
+def _meaningful(plan: Plan) -> Iterator[FieldError]:
+    """A gate that every request fails, or that none can fail, is no gate."""
+    for pointer, gates in _gate_lists(plan):
+        for index, gate in enumerate(gates):
+            over = gate.threshold_seconds
+            if over is not None and not 0 < over <= MAX_THRESHOLD_SECONDS:
+                detail = f"{gate.name}: slow is over 0 to {MAX_THRESHOLD_SECONDS} seconds, not {over:g}."
+                yield FieldError(f"{pointer}/{index}/threshold_seconds", "out_of_range", detail)
+            if gate.metric is Metric.TELEMETRY_AGE and gate.limit > MAX_SECONDS:
+                detail = f"{gate.name}: reports may be at most {MAX_SECONDS} seconds old, not {gate.limit:g}."
+                yield FieldError(f"{pointer}/{index}/limit", "out_of_range", detail)
+
+
 def _unique_names(plan: Plan) -> Iterator[FieldError]:
-    groups: list[tuple[str, tuple[GateSpec, ...]]] = [("/guardrails", plan.guardrails)]
-    groups += [(f"/steps/{index}/gates", step.gates) for index, step in enumerate(plan.steps)]
-    for pointer, gates in groups:
+    for pointer, gates in _gate_lists(plan):
         names = [gate.name for gate in gates]
         for index, name in enumerate(names):
             if not name or name in names[:index]:

@@ -42,7 +42,7 @@ from apps.targets.api.shapes import (
 from apps.targets.models import Environment, TrafficPolicy
 from apps.targets.selectors import endpoint_get, freeze_list, target_get, target_list
 from apps.targets.services.connect import target_create, target_probe
-from apps.targets.services.freeze import freeze_create, freeze_remove
+from apps.targets.services.freeze import freeze_check_ahead, freeze_create, freeze_remove
 from apps.targets.services.observe import endpoint_logs
 
 CREDENTIALS = (
@@ -166,9 +166,12 @@ class FreezesView(ApiView):
     @idempotent
     def post(self, request: Request) -> Response:
         asked = body_of(request, FreezeBody)
+        starts_at = asked.get("starts_at") or now()
+        if starts_at < asked["ends_at"]:  # else the service says what is wrong
+            freeze_check_ahead(asked["ends_at"])
         window = freeze_create(
             actor=actor_of(request),
-            starts_at=asked.get("starts_at") or now(),
+            starts_at=starts_at,
             ends_at=asked["ends_at"],
             reason=asked["reason"],
             environment=asked.get("environment", ""),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 from django.conf import settings
@@ -34,12 +35,29 @@ POLL_GRACE_SECONDS = 10.0
 def connect(connection: Mapping[str, Any]) -> LocalDriver:
     """From ``{"url", "token_file"}``; both default to the agent of this machine. Raises InvalidInput."""
     url = connection.get("url") or f"http://127.0.0.1:{settings.PILOTHOUSE_AGENT_PORT}"
-    if not str(url).startswith(("http://", "https://")):
-        raise InvalidInput.at("/connection/url", "bad_url", f"{url!r} is not an http:// or https:// address.")
+    if not _is_address(url):
+        detail = (
+            f"{url!r} is not an http:// or https:// address with a host, a port up to 65535 and nothing behind '?'."
+        )
+        raise InvalidInput.at("/connection/url", "bad_url", detail)
     token_file = str(connection.get("token_file") or settings.PILOTHOUSE_AGENT_TOKEN_FILE)
     return LocalDriver(
         str(url), Path(path_below("/connection/token_file", token_file, setting="PILOTHOUSE_TOKEN_ROOTS"))
     )
+
+
+def _is_address(url: object) -> bool:
+    """Whether the client can be made from it, and whether it can mean an agent."""
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        return False
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        is_port = parts.port != 0  # ValueError above 65535
+    except (ValueError, httpx.InvalidURL):
+        return False
+    is_host = bool(parts.hostname) and not re.search(r"\s", url)
+    return is_host and is_port and not (parts.query or parts.fragment or parts.username)
 
 
 class LocalDriver:
@@ -122,13 +140,16 @@ class LocalDriver:
 
     def _token(self) -> str:
         try:
-            return self._token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
+            token = self._token_file.read_text(encoding="utf-8").strip()
+            token.encode("ascii")  # what a header can carry
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it holds no token"
             raise DriverError(
                 "agent_token_unreadable",
-                f"The agent's token file {self._token_file} cannot be read: {error.strerror}.",
+                f"The agent's token file {self._token_file} cannot be read: {why}.",
                 is_retryable=True,
             ) from error
+        return token
 
     def _unreachable(self, error: httpx.TransportError) -> TargetUnreachable:
         # the kind of error, not its text: a sentence that differs from call to call would be a write each time

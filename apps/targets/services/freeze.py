@@ -9,6 +9,7 @@ from django.db import transaction
 from apps.accounts.services.access import access_require
 from apps.audit.services.record import event_record
 from apps.kernel.actor import ANY, Actor
+from apps.kernel.clock import now
 from apps.kernel.errors import InvalidInput, NotFound
 from apps.kernel.services.outbox import publish_live
 from apps.targets.models import Endpoint, Environment, FreezeWindow
@@ -50,6 +51,13 @@ def freeze_create(
         )
         _tell(actor, "freeze.created", window)
     return window
+
+
+def freeze_check_ahead(ends_at: datetime) -> None:
+    """Raises InvalidInput: with the year mistyped, somebody believes production frozen, and it is not."""
+    if ends_at <= now():
+        detail = f"This window was over at {ends_at:%Y-%m-%d %H:%M} UTC and would freeze nothing; is the date right?"
+        raise InvalidInput.at("/ends_at", "already_over", detail)
 
 
 def freeze_remove(*, actor: Actor, freeze_id: str, reason: str) -> None:

@@ -94,10 +94,20 @@ def endpoint_publish(endpoint_id: str) -> None:
 
 
 def endpoint_logs(endpoint_id: str, variant: str, *, lines: int = 100) -> Sequence[str]:
-    """What a variant's processes last wrote, oldest first; empty when the driver keeps no logs. Raises DriverError."""
+    """What a variant's processes last wrote, oldest first; empty when the driver keeps no logs.
+
+    Raises DriverError, and NotFound where the target answers that it has none of that variant.
+    """
     endpoint = endpoint_get(endpoint_id)
     driver = driver_for(endpoint.target)
-    return driver.logs(endpoint.name, variant, lines=lines) if isinstance(driver, LogSource) else []
+    if not isinstance(driver, LogSource):
+        return []
+    try:
+        return driver.logs(endpoint.name, variant, lines=lines)
+    except DriverError as error:
+        if error.code == "not_found":
+            raise NotFound("log_not_found", error.detail) from error
+        raise
 
 
 def _write(stored: Endpoint, observed: Observed | None, error: str, told: Told) -> None:

@@ -15,7 +15,7 @@ from apps.kernel.clock import now
 from apps.kernel.errors import DomainError, InvalidInput
 from apps.targets.models import Environment, FreezeWindow
 from apps.targets.selectors import endpoint_list, freeze_list
-from apps.targets.services.freeze import freeze_create, freeze_remove
+from apps.targets.services.freeze import freeze_check_ahead, freeze_create, freeze_remove
 from apps.targets.services.scope import why_not_at, why_not_shared
 
 FIELDS = ("scope", "starts_at", "ends_at", "reason")
@@ -63,10 +63,13 @@ def _create(request: HttpRequest, typed: dict[str, str]) -> FreezeWindow:
         raise InvalidInput.at("/scope", "unknown", "Choose what is frozen from the list.")
     if len(typed["reason"]) > REASON_LENGTH:
         raise InvalidInput.at("/reason", "too_long", f"Say it in at most {REASON_LENGTH} characters.")
+    starts_at, ends_at = _time(typed, "starts_at") or now(), _time(typed, "ends_at") or _missing_end()
+    if starts_at < ends_at:  # else the service says what is wrong
+        freeze_check_ahead(ends_at)
     return freeze_create(
         actor=actor_of_request(request),
-        starts_at=_time(typed, "starts_at") or now(),
-        ends_at=_time(typed, "ends_at") or _missing_end(),
+        starts_at=starts_at,
+        ends_at=ends_at,
         reason=typed["reason"],
         environment=name if kind == "environment" else "",
         endpoint_id=name if kind == "endpoint" else None,
