@@ -258,7 +258,7 @@ def _show_rollout(found: dict[str, Any]) -> None:
             "strategy": found["strategy"],
             "phase": found["phase"],
             "step": f"{found['step'] + 1} of {found['step_count']}",
-            "candidate": f"{share['percent']:g} %",
+            "candidate": f"{share['percent']:g} % wanted",
             "reason": found["reason"],
             **({"experiment": experiment.rsplit("/", 1)[-1]} if (experiment := found["links"]["experiment"]) else {}),
             "findings": [f"{item['verdict']}: {item['reason']}" for item in found["findings"]],

@@ -72,6 +72,6 @@ def _say_news(rollout: dict[str, Any], said: tuple[Any, ...]) -> tuple[Any, ...]
     news = (rollout["phase"], rollout["step"], share["weight_bp"], rollout["reason"])
     if news != said:
         place = f"step {rollout['step'] + 1}/{rollout['step_count']}" if rollout["step"] >= 0 else "before step 1"
-        at = f"{rollout['phase']}, {place}, {share['version']} at {share['percent']:g} %"
+        at = f"{rollout['phase']}, {place}, {share['version']} wanted at {share['percent']:g} %"
         say(f"{at}: {rollout['reason']}" if rollout["reason"] else at)
     return news

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -62,6 +63,16 @@ def test_the_list_shows_what_waits_for_me_first(question: Review, alice: Actor, 
     text = page_of(alice).get("/reviews/").content.decode()
     assert "Waiting for you" not in text
     assert "Go on to 100 %?" in text
+
+
+def test_on_a_phone_every_number_of_the_evidence_stands_beside_its_name(question: Review, ana: Actor) -> None:
+    """Where a table would be cut at the edge, the values that decide were out of sight."""
+    text = page_of(ana).get(f"/reviews/{question.pk}/").content.decode()
+    gates = text.split("<h3>Gates</h3>")[1].split("</table>")[0]
+    assert '<table class="cards-on-phone">' in gates
+    head = re.findall(r'<th scope="col">([^<]+)</th>', gates)
+    assert head == ["Gate", "Verdict", "Limit", "N", "Value"]
+    assert re.findall(r'<td data-th="([^"]+)"', gates) == head * 2
 
 
 def test_an_empty_list_says_when_the_last_decision_was(question: Review, ana: Actor) -> None:

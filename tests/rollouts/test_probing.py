@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from apps.registry.domain.sample_row import plausible_row
 from apps.registry.services.example import example_body
 from apps.rollouts.domain.decide import decide
 from apps.rollouts.domain.machine import Bake, Hold, Phase
-from apps.rollouts.domain.probing import EVERY_SECONDS, is_probe_due, plausible_row
+from apps.rollouts.domain.probing import EVERY_SECONDS, is_probe_due
 from apps.rollouts.domain.state import Memo, Policy, RouteSeen, Traffic, VariantSeen
 from tests.rollouts.worlds import NOW, seen, state
 

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from agent.testing import running_agent
+from apps.registry.domain.sample_row import plausible_row
 from apps.registry.drivers.artifacts import read_artifact
 from apps.registry.services.example import example_body
-from apps.rollouts.domain.probing import PROBES, plausible_row
+from apps.rollouts.domain.probing import PROBES
 from apps.rollouts.services.probe import send
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role, Route, VariantSpec
 

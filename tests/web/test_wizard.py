@@ -7,8 +7,10 @@ from html import unescape
 
 import pytest
 
+from apps.kernel.actor import SYSTEM
+from apps.registry.services.register import model_create, version_register
 from apps.rollouts.models import Rollout
-from tests.api.world import World
+from tests.api.world import World, artifact
 from tests.web.conftest import Browser
 
 DRAFT = {"model": "late-arrival", "version": "1.1.0", "endpoint": "late-arrival", "profile": "fast", "boxes": "1",
@@ -111,7 +113,7 @@ def test_a_shown_plan_that_is_none_is_no_reason_to_fail(world: World, browser: B
 
 def test_a_version_that_fits_nowhere_is_told_why_and_the_ways_on(world: World, browser: Browser) -> None:
     html = browser("alice").get("/rollouts/new/", {**DRAFT, "version": "2.0.0", "step": "where"}).content.decode()
-    assert "Callers of 1.0.0 do not send &#x27;tail&#x27;, which it requires." in html
+    assert "Callers of 1.0.0 do not send &#x27;tail&#x27; (string), which it requires." in html
     assert "Register a version that takes today's calls" in html
     assert "curl -X POST" in html
     assert re.search(r'value="how" disabled aria-describedby="stuck-why"', html)
@@ -170,3 +172,19 @@ def test_a_warm_time_that_is_none_is_a_fault_at_its_field(world: World, browser:
 def test_a_strategy_that_leaves_nothing_behind_asks_for_no_warm_time(world: World, browser: Browser) -> None:
     html = browser("alice").get("/rollouts/new/", {**DRAFT, "strategy": "recreate", "step": "how"}).content.decode()
     assert 'id="keep_warm"' not in html
+
+
+def test_of_several_models_the_newest_versions_are_shown_and_a_chosen_older_one_too(
+    world: World, browser: Browser
+) -> None:
+    model_create(actor=SYSTEM, name="churn")
+    for minor in range(5):
+        path = artifact(world.folder / "churn" / str(minor), f"churn {minor}")
+        version_register(actor=SYSTEM, model_name="churn", semver=f"1.{minor}.0", path=path)
+    alice = browser("alice")
+    html = alice.get("/rollouts/new/").content.decode()
+    shown, older = html.split('<details class="older" id="older-churn"><summary>2 older</summary>')
+    assert re.findall(r'value="churn@([0-9.]+)"', shown) == ["1.4.0", "1.3.0", "1.2.0"]
+    assert re.findall(r'value="churn@([0-9.]+)"', older.split("</details>")[0]) == ["1.1.0", "1.0.0"]
+    chosen = alice.get("/rollouts/new/", {"model": "churn", "version": "1.0.0"}).content.decode()
+    assert '<details class="older" id="older-churn" open>' in chosen

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import cache_control
@@ -66,10 +66,9 @@ def incidents(request: HttpRequest) -> HttpResponse:
 def rows(request: HttpRequest) -> HttpResponse:
     """The part of the list that is kept fresh."""
     asked = _asked(request)
-    found = incident_list(actor_of_request(request))
-    found = (
-        found.exclude(state=IncidentState.RESOLVED) if asked["state"] == "open" else found.filter(state=asked["state"])
-    )
+    every = incident_list(actor_of_request(request))
+    is_open = ~Q(state=IncidentState.RESOLVED)
+    found = every.filter(is_open if asked["state"] == "open" else Q(state=asked["state"]))
     for name, lookup in FILTERS.items():
         found = found.filter(**{lookup: asked[name]}) if asked[name] else found
     order = ("-resolved_at", "id") if asked["state"] == "resolved" else WORST_FIRST
@@ -81,6 +80,7 @@ def rows(request: HttpRequest) -> HttpResponse:
         "is_more": len(listed) > SHOWN,
         "shown": SHOWN,
         "stalled": [sentence_of(seen) for seen in LOOKS.get(("watches",), watches_stalled)],
+        "others": 0 if listed or asked["state"] in {"open", "resolved"} else every.filter(is_open).count(),
     }
     return render(request, "incidents/_rows.html", context)
 
@@ -134,7 +134,8 @@ def actions(request: HttpRequest, incident_id: str) -> HttpResponse:
 
 @declares({"GET": READ, "POST": READ})
 def command(request: HttpRequest, incident_id: str, command: str) -> HttpResponse:
-    """Acknowledge, silence, resolve; each checks its own right. What is refused is said on the page."""
+    """Acknowledge, silence, resolve; each checks its own right. What is refused is said on the page. Back to where the
+    person was: the fleet's list has the first of them as well."""
     actor = actor_of_request(request)
     if request.method != "POST":  # the address of one that was refused, sent to a colleague
         return redirect("incidents:incident", incident_id)
@@ -146,6 +147,8 @@ def command(request: HttpRequest, incident_id: str, command: str) -> HttpRespons
         status = 422 if isinstance(error, InvalidInput) else 409
         return _page(request, incident_get(actor, incident_id), refused=error.detail, status=status)
     messages.success(request, said)
+    if request.POST.get("back") == "fleet":
+        return redirect("fleet")
     return redirect("incidents:incident", incident_id)
 
 
@@ -169,10 +172,10 @@ def _actions(actor: Actor, row: Incident) -> dict[str, Any]:
 
 
 def _acknowledge(request: HttpRequest, actor: Actor, incident_id: str) -> str:
-    incident_acknowledge(
+    row = incident_acknowledge(
         actor=actor, incident_id=incident_id, expected_revision=_revision(request), reason=_text(request, "reason")
     )
-    return "You look after it now. Reminders end, unless it gets worse."
+    return f"You look after it now: {row.title}. Reminders end, unless it gets worse."
 
 
 def _silence(request: HttpRequest, actor: Actor, incident_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.urls import NoReverseMatch, reverse
 
-from apps.accounts.services.access import access_refusal
+from apps.accounts.services.access import access_allows, access_refusal
 from apps.alerts.domain.incidents import ChangeKind, IncidentState, Severity
 from apps.alerts.domain.messages import EXHAUSTION, numbers, time_left
 from apps.alerts.domain.states import DeliveryState
@@ -110,8 +110,19 @@ def buttons_of(actor: Actor, row: Incident) -> list[Button]:
         Button("silence", "Silence", "", "silence", _SILENCE),
         Button("resolve", "Resolve", "", "reason", _RESOLVE),
     ]  # fmt: skip
-    place = row.team_id or ANY, row.environment or None
+    place = _place(row)
     return [replace(one, why_not=access_refusal(actor, f"alert.{one.command}", *place) or one.why_not) for one in found]
+
+
+def is_waiting_for(actor: Actor, row: Incident) -> bool:
+    """Whether it fires, nobody has taken it on or silenced it, and ``actor`` may take it on."""
+    is_open = row.state == IncidentState.FIRING and not is_silent(row)
+    return is_open and access_allows(actor, "alert.acknowledge", *_place(row))
+
+
+def _place(row: Incident) -> tuple[str, str | None]:
+    """Where rights over it hold."""
+    return row.team_id or ANY, row.environment or None
 
 
 def _subject_url(row: Incident) -> str:

@@ -21,7 +21,8 @@ from apps.experiments.services.scope import experiment_require
 from apps.kernel.actor import Actor
 from apps.kernel.errors import Conflict, InvalidInput
 from apps.kernel.stats.planning.pace import DaysLeft
-from apps.registry.selectors import drop_in_problems, version_get
+from apps.registry.domain.drop_in import ways_sentence
+from apps.registry.selectors import drop_in_refusal, version_get
 from apps.targets.domain.driver import Support
 from apps.targets.selectors import capabilities_of
 from apps.targets.services.scope import endpoint_require
@@ -210,12 +211,9 @@ def _check_place(endpoint: Endpoint, treatment: ModelVersion, design: Design) ->
         raise InvalidInput.at("/version", "same_version", "An A/A test splits by user: both arms are one variant.")
     if treatment.status != "ready":
         raise InvalidInput.at("/version", "not_ready", f"{treatment.semver} is {treatment.status}, not ready.")
-    problems = drop_in_problems(stable, treatment)
-    if problems:
-        named = " ".join(str(problem) for problem in problems)
-        raise InvalidInput.at(
-            "/version", "signature_breaks_callers", f"Callers of {stable.semver} would break: {named}"
-        )
+    if refusal := drop_in_refusal(stable, treatment):
+        said = f"{refusal} {ways_sentence(treatment.semver)}"
+        raise InvalidInput.at("/version", "signature_breaks_callers", said)
     can = capabilities_of(endpoint.target)
     if design.unit is Unit.REQUEST and can.weights is Support.NO:
         raise InvalidInput.at("/design/unit", "not_supported", f"{endpoint.target.name} cannot split traffic.")

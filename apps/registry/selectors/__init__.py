@@ -14,6 +14,7 @@ from django.db.models import Count, Max, Prefetch, Q, QuerySet
 from apps.accounts.services.access import EVERY, Every, access_allows, scope_q, visible_teams
 from apps.kernel.actor import Actor
 from apps.kernel.errors import InvalidInput, NotFound
+from apps.registry.domain.drop_in import breaks_sentence
 from apps.registry.domain.names import alias_at as alias_instant
 from apps.registry.domain.names import version_line
 from apps.registry.domain.semver import Semver, looks_like_version
@@ -150,6 +151,11 @@ def signature_of(version: ModelVersion) -> Signature:
 def drop_in_problems(stable: ModelVersion, candidate: ModelVersion) -> list[Difference]:
     """Why ``candidate`` cannot take over calls made for ``stable``; empty when it can."""
     return breaking_differences(signature_of(stable), signature_of(candidate))
+
+
+def drop_in_refusal(stable: ModelVersion, candidate: ModelVersion) -> str:
+    """The same in one sentence; "" when it can."""
+    return breaks_sentence(stable.semver, candidate.semver, signature_of(stable), signature_of(candidate))
 
 
 def _computed(model: Model, alias: str) -> ModelVersion | None:

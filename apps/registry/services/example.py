@@ -1,21 +1,80 @@
-"""The input example that a model was saved with, as a request body. Read from the files, without mlflow."""
+"""A request that a version takes: the input example that it was saved with, else a row that its signature allows.
+
+Read from the registered files, without mlflow. Nothing here knows what callers really send.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import yaml
 
 from apps.kernel.errors import InvalidInput
+from apps.registry.domain.sample_row import is_accepted, plausible_row
+from apps.registry.domain.signature import Signature
 from apps.registry.drivers.artifacts import locate
+
+if TYPE_CHECKING:
+    from apps.registry.models import ModelVersion
 
 log = structlog.get_logger(__name__)
 
 MAX_BYTES = 4 * 1024 * 1024
+MAX_SHOWN = 6000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row as a person copies it; ``is_example``: the version was registered with it, else it is made from the
+    signature."""
+
+    body: str
+    is_example: bool
+
+
+def bodies_of(version: ModelVersion) -> Iterator[dict[str, Any]]:
+    """What to send, best first: the artifact's own input example, else a row that the signature allows."""
+    example = _example(version.storage_uri or version.source_uri, version.artifact_digest)
+    if example is not None:
+        yield example
+    inputs = version.signature.get("inputs", [])
+    yield {"dataframe_records": [plausible_row(inputs, version.input_constraints)]}
+
+
+def sample_of(version: ModelVersion) -> Sample | None:
+    """The first such body that serving accepts, as JSON of one line; None without a signature, where a column has no
+    scalar form, or where the row is too long to be copied from a page."""
+    signature = Signature.of(version.signature, version.input_constraints)
+    if not signature.inputs:
+        return None
+    for body in bodies_of(version):
+        row = _row(body)
+        shown = {name: row[name] for name in signature.inputs if name in row}
+        if is_accepted(shown, signature):
+            text = json.dumps({"dataframe_records": [shown]}, ensure_ascii=False, allow_nan=False)
+            if len(text) <= MAX_SHOWN:
+                return Sample(text, is_example="dataframe_split" in body)
+    return None
+
+
+def _row(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Column -> value of the first row of either form."""
+    if "dataframe_records" in body:
+        return dict(body["dataframe_records"][0])
+    split = body["dataframe_split"]
+    return dict(zip(map(str, split["columns"]), split["data"][0], strict=False))
+
+
+@lru_cache(maxsize=256)
+def _example(place: str, digest: str) -> dict[str, Any] | None:
+    """Read once per artifact; the digest stands for its content."""
+    return example_body(place)
 
 
 def example_body(source_uri: str) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apps.kernel.verdicts import Verdict
@@ -20,11 +20,13 @@ _UNITS = {"_seconds": "s", "_ms": "ms", "_bytes": "B"}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """``kind``: text, number or verdict; ``whole`` is the text before its digests were cut, where it had any."""
+    """``kind``: text, number or verdict; ``whole`` is the text before its digests were cut, where it had any;
+    ``name``: the head of its column, which a phone shows beside it."""
 
     text: str
     kind: str = "text"
     whole: str = ""
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -67,7 +69,9 @@ def _fill_table(block: Block, rows: Sequence[Mapping[str, Any]]) -> None:
     names = sorted({str(name) for row in rows for name in row}, key=lambda name: (_rank(name, rows), name))
     ordered = sorted(rows, key=_badness)
     block.head = [_head(name) for name in names]
-    block.rows = [[_cell(name, row.get(name)) for name in names] for row in ordered[:MOST_ROWS]]
+    block.rows = [
+        [replace(_cell(name, row.get(name)), name=_head(name)) for name in names] for row in ordered[:MOST_ROWS]
+    ]
     block.more_rows = max(0, len(rows) - MOST_ROWS)
 
 

@@ -117,7 +117,9 @@ class ShareSchema(serializers.Serializer[Any]):
     version = serializers.CharField()
     variant = serializers.CharField()
     weight_bp = serializers.IntegerField()
-    percent = serializers.FloatField()
+    percent = serializers.FloatField(
+        help_text="The share that is wanted. What was measured, and from how many requests, stands in the findings."
+    )
 
 
 class SharesSchema(serializers.Serializer[Any]):

@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 
 from apps.kernel.clock import now
 from apps.kernel.stats.histogram import CountOver
-from apps.registry.selectors import drop_in_problems
+from apps.registry.selectors import drop_in_refusal
 from apps.rollouts.domain.advance import remember
 from apps.rollouts.domain.gates import gate_key
 from apps.rollouts.domain.machine import ACTIVE, Phase
@@ -312,9 +312,8 @@ def _blocked(rollout: Rollout) -> str:
         return f"{candidate.semver} is stable already"
     if stable.pk == rollout.stable_version_id:
         return ""
-    problems = drop_in_problems(stable, candidate)
-    named = "; ".join(str(problem) for problem in problems)
-    return f"{stable.semver} became stable meanwhile, and callers would break: {named}" if problems else ""
+    refusal = drop_in_refusal(stable, candidate)
+    return f"{stable.semver} became stable meanwhile. {refusal}".removesuffix(".") if refusal else ""
 
 
 class _Freezes:

@@ -10,7 +10,8 @@ from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, FieldError, InvalidInput, PolicyRefused
 from apps.kernel.stats.binomial import requests_needed
-from apps.registry.selectors import drop_in_problems, version_get
+from apps.registry.domain.drop_in import ways_sentence
+from apps.registry.selectors import drop_in_problems, drop_in_refusal, version_get
 from apps.registry.services.verify import artifact_check, unverified_sentence
 from apps.rollouts.domain.decide import SLOT_SECONDS
 from apps.rollouts.domain.forward import people_words
@@ -215,11 +216,10 @@ def _signature(stable: ModelVersion, candidate: ModelVersion) -> Iterator[Check]
     if not problems:
         yield Check(Level.PASS, "signature", f"Calls made for {stable.semver} fit {candidate.semver}.", "/version")
         return
-    named = " ".join(str(problem) for problem in problems)
     yield Check(
         Level.BLOCK,
         "signature_breaks_callers",
-        f"Callers of {stable.semver} would break: {named} Give {candidate.semver} an endpoint of its own.",
+        f"{drop_in_refusal(stable, candidate)} {ways_sentence(candidate.semver)}",
         "/version",
         {"differences": [problem.as_dict() for problem in problems]},
     )

@@ -6,21 +6,17 @@ Counted by serving as route ``probe`` and judged from telemetry like any request
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import structlog
 
-from apps.registry.services.example import example_body
-from apps.rollouts.domain.probing import PROBES, is_probe_due, plausible_row
+from apps.registry.services.example import bodies_of
+from apps.rollouts.domain.probing import PROBES, is_probe_due
 from apps.rollouts.services.observe import rollouts_look
 from apps.rollouts.services.rows import rollouts_read
-
-if TYPE_CHECKING:
-    from apps.registry.models import ModelVersion
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +43,7 @@ def rollout_probe(rollout_id: str) -> int:
     if observed is None or not observed.address:
         return 0
     version = look.rollout.candidate_version
-    return send(observed.address, look.state.candidate, list(_bodies(version)))
+    return send(observed.address, look.state.candidate, list(bodies_of(version)))
 
 
 def send(address: str, variant: str, bodies: Sequence[dict[str, Any]]) -> int:
@@ -77,18 +73,3 @@ def send(address: str, variant: str, bodies: Sequence[dict[str, Any]]) -> int:
 def client() -> httpx.Client:
     """No proxies from the environment: they have no way to a loopback address. No redirect leads anywhere else."""
     return httpx.Client(timeout=TIMEOUT, trust_env=False, follow_redirects=False)
-
-
-def _bodies(version: ModelVersion) -> Iterator[dict[str, Any]]:
-    """What to send, best first: the artifact's own input example, else a row that the signature allows."""
-    example = _example(version.storage_uri or version.source_uri, version.artifact_digest)
-    if example is not None:
-        yield example
-    inputs = version.signature.get("inputs", [])
-    yield {"dataframe_records": [plausible_row(inputs, version.input_constraints)]}
-
-
-@lru_cache(maxsize=256)
-def _example(place: str, digest: str) -> dict[str, Any] | None:
-    """Read once per artifact; the digest stands for its content."""
-    return example_body(place)

@@ -21,7 +21,7 @@ from apps.registry.selectors import readable_require, version_list, version_mark
 from apps.rollouts.domain.machine import ACTIVE
 from apps.rollouts.selectors import active_of, rollout_list, rollout_marks
 from apps.rollouts.web.buttons import buttons_for
-from apps.rollouts.web.offers import offers_for
+from apps.rollouts.web.offers import board_of, offers_for
 from apps.targets.services.scope import allowed_at, why_not_among
 from apps.targets.services.seen import endpoint_of
 
@@ -75,7 +75,7 @@ def _offers(endpoint: Endpoint, allowed: frozenset[str]) -> str:
         return why_not_among(allowed, START, one)
 
     offers = offers_for([endpoint], {endpoint.model.name: version_list(endpoint.model.name)}, who_not)
-    return render_to_string("rollouts/_offers.html", {"offers": offers})
+    return render_to_string("rollouts/_offers.html", board_of(offers))
 
 
 def _moves(request: HttpRequest, endpoint: Endpoint) -> tuple[tuple[object, ...], ...]:

@@ -53,6 +53,11 @@ class Measured:
     newest_at: float | None = None
     spark: list[float | None] = field(default_factory=list)
 
+    @property
+    def requests(self) -> int:
+        """Of all parts, since the weights last changed: what the shares were measured from."""
+        return sum(part.requests for part in self.parts)
+
     def part(self, key: str) -> Part | None:
         return next((part for part in self.parts if part.key == key), None)
 

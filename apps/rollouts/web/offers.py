@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,13 +12,15 @@ from django.urls import reverse
 
 from apps.kernel.actor import Actor
 from apps.registry.domain.semver import Semver
+from apps.registry.selectors import drop_in_refusal
 from apps.rollouts.domain.machine import ACTIVE, TERMINAL
 from apps.rollouts.domain.strategies import FAST
 from apps.rollouts.models import Rollout
-from apps.rollouts.web.fit import breaks_sentence
 from apps.targets.services.scope import why_not_at
 
 READY = "ready"
+SHOWN = 3
+MAX_MORE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,41 @@ class Offer:
     why_not: str = ""
     who_not: str = ""
     last: Any = None
+    at: datetime | None = None
+    """When it was registered."""
     ways: str = ""
     """Where the ways on stand, when time alone does not cure ``why_not``."""
+
+
+def board_of(offers: Sequence[Offer]) -> dict[str, Any]:
+    """What ``rollouts/_offers.html`` draws: a few cards, the most sensible first, and the rest as links by endpoint.
+
+    1. Of each endpoint the newest version comes first, those that were tried there before after the others;
+    2. every endpoint's first before any endpoint's second;
+    3. in such a round what this person may start, then what was not tried, then what was registered last.
+    """
+    rounds: dict[str, list[Offer]] = {}
+    for offer in reversed(offers):
+        rounds.setdefault(offer.endpoint, []).append(offer)
+    ranked = []
+    for found in rounds.values():
+        for place, offer in enumerate(sorted(found, key=_is_tried)):
+            since = -offer.at.timestamp() if offer.at else 0.0
+            ranked.append(((place, bool(offer.who_not), _is_tried(offer), since, offer.endpoint), offer))
+    ordered = [offer for _, offer in sorted(ranked, key=lambda pair: pair[0])]
+    more: dict[str, list[Offer]] = {}
+    for offer in ordered[SHOWN : SHOWN + MAX_MORE]:
+        more.setdefault(offer.endpoint, []).append(offer)
+    return {
+        "offers": ordered[:SHOWN],
+        "more": sorted(more.items()),
+        "more_count": max(0, len(ordered) - SHOWN),
+        "beyond": max(0, len(ordered) - SHOWN - MAX_MORE),
+    }
+
+
+def _is_tried(offer: Offer) -> bool:
+    return offer.last is not None
 
 
 def offers_of(
@@ -94,6 +130,7 @@ def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_
         why_not=why_not,
         who_not=who_not,
         last=last if last is not None and last.phase in TERMINAL else None,
+        at=version.created_at,
         ways=f"{reverse('rollouts:new')}?{query}&step=where" if not is_cured else "",
     )
 
@@ -104,14 +141,14 @@ def _why_not(endpoint: Any, version: Any, breaks: str, *, is_busy: bool) -> str:
     if endpoint.stable_version is None:
         return f"{endpoint.name} serves nothing yet that could be replaced."
     if breaks:
-        return f"{version.semver} cannot stand in for {endpoint.stable_version.semver}. {breaks}"
+        return breaks
     return f"A rollout is already moving {endpoint.name}." if is_busy else ""
 
 
 def _breaks(endpoint: Any, version: Any) -> str:
     """Why callers of what is served would break; "" when they would not, or that cannot be known yet."""
     known = version.status == READY and endpoint.stable_version is not None
-    return breaks_sentence(endpoint.stable_version, version) if known else ""
+    return drop_in_refusal(endpoint.stable_version, version) if known else ""
 
 
 def _order(version: Any) -> Semver:

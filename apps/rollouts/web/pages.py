@@ -175,7 +175,7 @@ def _measured(found: Rollout) -> dict[str, Any]:
         "measured": measured,
         "compared": comparison(mine, other, found.stable_version.semver),
         "share": share,
-        "requests": sum(part.requests for part in measured.parts),
+        "requests": measured.requests,
     }
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from apps.targets.models import Endpoint
 
 ORDER = [name for name, _ in STEPS]
+NEWEST_SHOWN = 3
 ASKS_TARGET = frozenset({"plan", "start"})
 SHOWN = {
     "what": ("model", "version", "note"),
@@ -226,7 +227,7 @@ def _choices(
     actor: Actor, draft: Draft, step: str, version: ModelVersion | None, endpoint: Endpoint | None
 ) -> dict[str, Any]:
     if step == "what":
-        return {"models": _models(actor, endpoint)}
+        return {"models": _models(actor, draft, endpoint)}
     if step == "where":
         return _where(actor, draft, version)
     if step == "how":
@@ -272,19 +273,19 @@ def _where(actor: Actor, draft: Draft, version: ModelVersion | None) -> dict[str
     return {"endpoints": rows, "stuck": stuck, "base_url": settings.PILOTHOUSE_BASE_URL}
 
 
-def _models(actor: Actor, endpoint: Endpoint | None) -> list[dict[str, Any]]:
-    """Every model with its versions, newest first; ``why_not`` where one cannot stand in at the chosen endpoint."""
+def _models(actor: Actor, draft: Draft, endpoint: Endpoint | None) -> list[dict[str, Any]]:
+    """Every model with its versions, newest first; ``why_not`` where one cannot stand in at the chosen endpoint. Of
+    several models the newest few versions each, the others under ``older``."""
+    found = [one for one in model_list(actor=actor) if endpoint is None or one.pk == endpoint.model_id]
     rows = []
-    for model in model_list(actor=actor):
-        if endpoint is not None and model.pk != endpoint.model_id:
-            continue
+    for model in found:
         versions = sorted(model.versions.all(), key=lambda item: item.number, reverse=True)
-        rows.append(
-            {
-                "model": model,
-                "versions": [{"version": item, "why_not": unfit_sentence(item, endpoint)} for item in versions],
-            }
-        )
+        items = [{"version": item, "why_not": unfit_sentence(item, endpoint)} for item in versions]
+        shown = NEWEST_SHOWN if len(found) > 1 else len(items)
+        chosen = draft["version"] if model.name == draft["model"] else ""
+        is_older_chosen = chosen in {item.semver for item in versions[shown:]}
+        found_row = {"versions": items[:shown], "older": items[shown:], "is_older_chosen": is_older_chosen}
+        rows.append({"model": model, **found_row})
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,12 @@ from django.template.loader import render_to_string
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page
 
+from apps.accounts.services.access import access_allows
 from apps.accounts.web_access import actor_of_request, declares
+from apps.kernel.actor import Actor
 from apps.kernel.looks import LOOKS
 from apps.kernel.rendered import SHARED, step_of_now
+from apps.registry.services.example import sample_of
 from apps.targets.domain.driver import Observed
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
@@ -40,7 +44,7 @@ def endpoint(request: HttpRequest, name: str) -> HttpResponse:
         "endpoint": found,
         "ranges": [(name, one.word) for name, one in RANGES.items()],
         "chosen": chosen,
-        "address": _address(found, observed),
+        **_call(actor_of_request(request), found, observed),
         "keys": [variant.key for variant in plan.variants] if plan else [],
         "base_url": settings.PILOTHOUSE_BASE_URL,
         **following_of(actor_of_request(request), found),
@@ -117,8 +121,18 @@ def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str
     return sorted(rows, key=lambda row: ("stable", "candidate", "shadow", "warm", "leaving").index(str(row["role"])))
 
 
-def _address(found: Endpoint, observed: Observed | None) -> str:
-    return observed.address if observed and observed.address else f"http://<gateway>/serve/{found.name}"
+def _call(actor: Actor, found: Endpoint, observed: Observed | None) -> dict[str, Any]:
+    """How it is called: where, and with a row that the stable version takes, for whoever may read its model."""
+    version = found.stable_version
+    may_read = version is not None and access_allows(actor, "model.read", found.model.team_id)
+    sample = sample_of(version) if version is not None and may_read else None
+    address = observed.address if observed else ""
+    return {
+        "address": address or f"http://<gateway>/serve/{found.name}",
+        "is_address_known": bool(address),
+        "sample": sample,
+        "sample_said": shlex.quote(sample.body) if sample else "@rows.json",
+    }
 
 
 def _confirmed(found: Endpoint) -> datetime | None:
