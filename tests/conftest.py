@@ -29,13 +29,35 @@ hypothesis.settings.load_profile("same")
 TOGETHER = frozenset({"chaos", "serving"})
 
 
+# Folders and files whose tests mostly wait for real programs; together a third of the time of all tests.
+WAITING = TOGETHER | {"agent", "deploy", "embedded", "kubernetes", "test_journeys.py"}
+
+
 class ByPlace(LoadScopeScheduling):  # type: ignore[misc]
-    """A file goes to one process as a whole, a folder of TOGETHER too."""
+    """A file goes to one process as a whole, a folder of TOGETHER too. One process at a time waits for real programs.
+
+    The others compute meanwhile: left in their order, tests without a database come last, and then all processes wait
+    at once for programs that are in each other's way.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = PurePath(file).parent.name
         return folder if folder in TOGETHER else file
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """The next file for ``node``: one that waits if no other process is at such a one, else one that computes."""
+        elsewhere = [units for other, units in self.assigned_work.items() if other is not node]
+        is_waited = any(waits(scope) and not all(unit.values()) for units in elsewhere for scope, unit in units.items())
+        chosen = next((scope for scope in self.workqueue if waits(scope) is not is_waited), None)
+        if chosen is not None:
+            self.workqueue.move_to_end(chosen, last=False)
+        super()._assign_work_unit(node)
+
+
+def waits(scope: str) -> bool:
+    path = PurePath(scope)
+    return bool({path.name, path.parent.name} & WAITING)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:

@@ -73,9 +73,8 @@ def authorization(who: str) -> dict[str, str]:
             return {"Authorization": f"Bearer {key_of(who)}"}
 
 
-def fuzz(operation_id: str, places: dict[str, str], *, who: str, examples: int) -> None:
+def fuzz(operation_id: str, places: dict[str, str], headers: dict[str, str], *, who: str, examples: int) -> None:
     operation = document().find_operation_by_id(operation_id)
-    headers = authorization(who)
 
     @settings(
         max_examples=examples,
@@ -108,9 +107,10 @@ def fuzz_all(folder: Path, who: str, *, examples: int, area: str = "") -> None:
     first."""
     known, faults = {**KNOWN, "rollout_id": make_world(folder).start().pk}, []
     for operation_id in sorted(one for one, its in AREA_OF.items() if area in {"", its}):
+        headers = authorization(who)  # for each operation: the one before may have taken the key back
         for is_known in (True, False):
             try:
-                fuzz(operation_id, known if is_known else {}, who=who, examples=examples)
+                fuzz(operation_id, known if is_known else {}, headers, who=who, examples=examples)
             except Exception as fault:  # noqa: BLE001  collected, and raised below
                 fault.add_note(f"operation {operation_id}, caller {who or 'nobody'}, known paths: {is_known}")
                 faults.append(fault)

@@ -1,8 +1,9 @@
 """Lets Django empty the audit log between tests, in a test database and nowhere else.
 
-Transactional tests end with a TRUNCATE of every table, which the product's trigger refuses. The product has no setting
-that would let one through (it would be a hole); instead the owner of the *test* database switches off the one trigger
-that guards TRUNCATE, once, right after the database was made. UPDATE and DELETE stay refused in every test.
+Transactional tests end with a TRUNCATE (`tests/emptied.py` says of what), which the product's trigger refuses. The
+product has no setting that would let one through (it would be a hole); instead the owner of the *test* database
+switches off the one trigger that guards TRUNCATE, once, right after the database was made. UPDATE and DELETE stay
+refused in every test.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.plugin import DjangoDbBlocker
+
+from tests.emptied import empty_by_rows
 
 
 def let_tests_flush(database: BaseDatabaseWrapper) -> None:
@@ -30,3 +33,4 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     """Import this name into a conftest: it wraps pytest-django's own fixture of the same name."""
     with django_db_blocker.unblock():
         let_tests_flush(connection)
+        empty_by_rows(connection)

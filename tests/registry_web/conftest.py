@@ -52,6 +52,11 @@ class Shelf:
 def shelf(db: None, tmp_path: Path, settings: object) -> Shelf:
     settings.PILOTHOUSE_HOME = tmp_path / "home"  # type: ignore[attr-defined]
     settings.PILOTHOUSE_ARTIFACT_ROOTS = (tmp_path,)  # type: ignore[attr-defined]
+    return make_shelf(tmp_path)
+
+
+def make_shelf(folder: Path) -> Shelf:
+    """Artifacts below ``folder``, which the settings must allow."""
     risk, flights = Team.objects.create(slug="risk", name="Risk"), Team.objects.create(slug="flights", name="Flights")
     users = {
         "rosa": make_user("rosa", frozenset({Role.ENGINEER}), risk),
@@ -73,7 +78,7 @@ def shelf(db: None, tmp_path: Path, settings: object) -> Shelf:
         ("1.1.0", (*INPUTS, OPTIONAL_COLUMN), 0.85),
         ("2.0.0", (*INPUTS, NEW_COLUMN), 0.9),
     ):
-        path = make_artifact(tmp_path / "made" / semver, inputs=inputs, weights=_skops(semver))
+        path = make_artifact(folder / "made" / semver, inputs=inputs, weights=_skops(semver))
         versions[semver] = version_register(
             actor=SYSTEM,
             model_name="fraud",
@@ -84,7 +89,7 @@ def shelf(db: None, tmp_path: Path, settings: object) -> Shelf:
             description=f"The {semver} of it.",
         )
     return Shelf(
-        folder=tmp_path,
+        folder=folder,
         risk=risk,
         flights=flights,
         versions=versions,

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from pytest_django.plugin import DjangoDbBlocker
 
 from apps.registry.models import Alias, Model, ModelTag, ModelVersion
-from tests.registry_web.conftest import Shelf
+from tests.registry_web.conftest import Shelf, make_shelf
 
+pytestmark = pytest.mark.django_db
 MODELS, EACH, LONG = 900, 10, 1000
 PAGES = (
     "/models/",
@@ -28,9 +31,20 @@ PAGES = (
 )
 
 
-@pytest.fixture
-def many(shelf: Shelf) -> Shelf:
-    """10,000 versions more, 1,000 of them of one model."""
+@pytest.fixture(scope="module")
+def many(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shelf]:
+    """10,000 versions more, 1,000 of them of one model; once, for tests that only read, and nobody commits them."""
+    folder = tmp_path_factory.mktemp("scale")
+    with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock(), transaction.atomic():
+        patch.setattr(settings, "PILOTHOUSE_HOME", folder / "home")
+        patch.setattr(settings, "PILOTHOUSE_ARTIFACT_ROOTS", (folder,))
+        yield _filled(make_shelf(folder))
+        transaction.set_rollback(True)
+
+
+def _filled(shelf: Shelf) -> Shelf:
     models = Model.objects.bulk_create(
         [Model(name=f"m-{number:04}", team=shelf.risk, created_by="x", description=f"Says {number}.")
          for number in range(MODELS + 1)]

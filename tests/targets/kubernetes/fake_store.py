@@ -10,9 +10,7 @@ refuse, which is why the same suite runs against one too. Names are unique over 
 
 from __future__ import annotations
 
-import copy
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,8 +18,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from apps.kernel.clock import now
 from tests.targets.kubernetes.fake_access import Access
-from tests.targets.kubernetes.fake_controllers import Controllers
+from tests.targets.kubernetes.fake_controllers import Controllers, copied
 
 Json = dict[str, Any]
 CREATED = " (created)"  # what a create owns is another manager's than what the same manager applies
@@ -102,7 +101,7 @@ class FakeCluster(Controllers, Access):
         meta = item["metadata"]
         meta["resourceVersion"] = str(self.version)
         if before is None:
-            meta.setdefault("creationTimestamp", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            meta.setdefault("creationTimestamp", now().strftime("%Y-%m-%dT%H:%M:%SZ"))
             meta.setdefault("uid", f"uid-{self.version}")
             meta["generation"] = 1
         elif before.get("spec") != item.get("spec"):
@@ -126,7 +125,7 @@ class FakeCluster(Controllers, Access):
         """Somebody else changes an object: ``change`` gets a copy of it, and ``manager`` owns what it changed."""
         with self.lock:
             before = self.objects[(plural, name)]
-            item = copy.deepcopy(before)
+            item = copied(before)
             change(item)
             changed = {path for path, value in leaves(item).items() if leaves(before).get(path) != value}
             owners = item.setdefault("_owners", {})
@@ -136,7 +135,7 @@ class FakeCluster(Controllers, Access):
             self.put(plural, item, before=before)
 
     def _tell(self, what: str, plural: str, item: Json) -> None:
-        self.history.append((self.version, what, plural, copy.deepcopy(item)))
+        self.history.append((self.version, what, plural, copied(item)))
         self.changed.notify_all()
 
     # --- server-side apply -------------------------------------------------------------------------------------------
@@ -152,7 +151,7 @@ class FakeCluster(Controllers, Access):
         # a version alone does not keep an apply from making a missing object: a real server ignores it there
         if before is not None and wanted_version and wanted_version != before["metadata"]["resourceVersion"]:
             return 409, status(409, "Conflict", "the object has been modified")
-        item: Json = copy.deepcopy(before) if before else {"metadata": {"namespace": namespace, "name": name}}
+        item: Json = copied(before) if before else {"metadata": {"namespace": namespace, "name": name}}
         mine, owners = leaves(body), item.setdefault("_owners", {})
         have = leaves(item)
         causes = [
@@ -240,21 +239,21 @@ def leaves(item: Json, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
 
 def merged(item: Json, patch: Json) -> Json:
     """A merge patch (RFC 7396) carried out; resourceVersion is a condition, not a change."""
-    found = copy.deepcopy(item)
+    found = copied(item)
     for key, value in patch.items():
         if value is None:
             found.pop(key, None)
         elif isinstance(value, dict):
             found[key] = merged(found.get(key) or {}, value)
         elif key != "resourceVersion":
-            found[key] = copy.deepcopy(value)
+            found[key] = copied(value)
     return found
 
 
 def _set(item: Json, path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         item = item.setdefault(key, {})
-    item[path[-1]] = copy.deepcopy(value)
+    item[path[-1]] = copied(value)
 
 
 def _remove(item: Json, path: tuple[str, ...]) -> None:

@@ -7,12 +7,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from apps.kernel.clock import now
+from apps.kernel.clock import now, set_clock
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.registry.drivers.artifacts import digest_and_size
 from apps.registry.models import ModelVersion
@@ -33,6 +34,7 @@ from apps.telemetry.services.slots import slots_add
 from tests.fakes.registry import make_version
 from tests.fakes.targets import ALICE
 from tests.targets.kubernetes import both
+from tests.targets.kubernetes.fake_api import FakeCluster
 from tests.targets.kubernetes.plans import connection
 from tests.targets.kubernetes.subjects import AnyCluster
 
@@ -47,6 +49,28 @@ STEPS = (
 
 
 cluster, namespace = both.cluster, both.namespace
+
+
+@dataclass
+class Ahead:
+    """A clock that runs as the real one does, and is ``seconds`` ahead of it."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.seconds)
+
+
+@pytest.fixture
+def ahead(cluster: AnyCluster) -> Iterator[Ahead | None]:
+    """For a journey of minutes, at the API made of memory: its nodes need tenths of a second, so that every look may
+    be a second after the last one, as a worker's are. A real API server tells its own time, and is waited for."""
+    if not isinstance(cluster, FakeCluster):
+        yield None
+        return
+    clock = Ahead()
+    with set_clock(clock):
+        yield clock
 
 
 @pytest.fixture
@@ -65,13 +89,14 @@ def connect(cluster: AnyCluster, namespace: str, **profile: Any) -> Target:
 
 @dataclass
 class World:
-    """Callers, the observer and a worker, one after the other, in real time."""
+    """Callers, the observer and a worker, one after the other, in real time or ``ahead`` of it."""
 
     endpoint: Endpoint
     folder: Path
+    ahead: Ahead | None = None
     late_for: str = ""
     _seq: int = 0
-    _called_at: float = field(default_factory=time.monotonic)
+    _called_at: datetime = field(default_factory=now)
 
     def version(self, semver: str, *, prefix: str = "") -> ModelVersion:
         """A version on the disk whose digest begins with ``prefix``: by it the pretended nodes choose the outcome."""
@@ -87,16 +112,20 @@ class World:
         tick_due("worker-1")
 
     def until(self, is_there: Callable[[], bool], *, seconds: float = 240) -> None:
-        end_at = time.monotonic() + seconds
+        end_at = now() + timedelta(seconds=seconds)
         while not is_there():
-            assert time.monotonic() < end_at, f"it never came to that: {self.endpoint.observed}, {self._reasons()}"
+            assert now() < end_at, f"it never came to that: {self.endpoint.observed}, {self._reasons()}"
             self.turn()
-            time.sleep(0.3)
+            if self.ahead is None:
+                time.sleep(0.3)
+            else:
+                time.sleep(0.05)  # the nodes' share
+                self.ahead.seconds += 0.95
 
     def call(self) -> None:
         """Requests since the last call, answered by whom the accepted route names, reported as serving does."""
         route = (self.endpoint.observed or {}).get("route")
-        elapsed, self._called_at = time.monotonic() - self._called_at, time.monotonic()
+        elapsed, self._called_at = (now() - self._called_at).total_seconds(), now()
         batches = []
         if route is None:
             return
@@ -124,7 +153,7 @@ class World:
         return rollout_get(rollout.pk).phase in TERMINAL
 
 
-def serve(target: Target, folder: Path) -> World:
+def serve(target: Target, folder: Path, ahead: Ahead | None = None) -> World:
     stable = make_version("late-arrival", "1.0.0")
     _on_disk(stable, folder / "1.0.0", "")
     report = endpoint_preflight_new(actor=ALICE, target_id=target.pk, name="late-arrival", version_id=stable.pk)
@@ -132,7 +161,7 @@ def serve(target: Target, folder: Path) -> World:
     endpoint = endpoint_create(
         actor=ALICE, name="late-arrival", target_id=target.pk, model_id=stable.model_id, version_id=stable.pk
     )
-    world = World(endpoint, folder)
+    world = World(endpoint, folder, ahead)
     world.until(lambda: (world.endpoint.observed or {}).get("applied_generation") == 1)
     return world
 

@@ -50,17 +50,18 @@ from tests.targets.kubernetes.plans import connection
 from tests.targets.kubernetes.subjects import AnyCluster, emptied, new_namespace
 
 pytestmark = pytest.mark.django_db
-cluster, namespace, target = journey_world.cluster, journey_world.namespace, journey_world.target
+cluster, namespace = journey_world.cluster, journey_world.namespace
+target, ahead = journey_world.target, journey_world.ahead
 
 
 def test_a_canary_is_planned_with_its_diff_and_goes_to_the_end(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     report = target_probe(target_id=target.pk)
     assert report is not None
     assert report.version.startswith("v1.")
     assert report.facts["missing_rights"] == []
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     candidate = world.version("1.1.0")
     planned = rollout_plan(
         actor=ALICE,
@@ -126,10 +127,10 @@ def test_the_old_version_stays_while_requests_still_reach_it(
 
 
 def test_a_candidate_that_crashes_comes_back_by_itself_and_says_why(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     target_probe(target_id=target.pk)
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     before = _weights(cluster, namespace)
     rollout = world.start(world.version("1.1.0", prefix="cccc"))
     world.until(lambda: world.is_over(rollout))
@@ -144,19 +145,19 @@ def test_a_candidate_that_crashes_comes_back_by_itself_and_says_why(
 
 
 def test_a_candidate_that_dies_at_half_of_the_traffic_loses_it_at_the_first_look_and_goes_back(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     """No grace for a container that crashes again and again, and no request for it in the meantime."""
     target_probe(target_id=target.pk)
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     halves = (Step(StepKind.SET_WEIGHT, weight_bp=5_000), Step(StepKind.PAUSE, seconds=600), Step.full())
     rollout = world.start(world.version("1.1.0"), steps=halves)
     world.until(lambda: rollout_get(rollout.pk).phase == "baking")
     Hands(cluster, namespace).crash(_workload(cluster, namespace, "v1-1-0"))
-    began = time.monotonic()
+    began = now()
     world.until(lambda: all(not name.startswith("late-arrival-v1-1-0") for name in _weights(cluster, namespace)))
     world.until(lambda: world.is_over(rollout))
-    assert time.monotonic() - began < 60, "the grace is for what may become ready again"
+    assert now() - began < timedelta(seconds=60), "the grace is for what may become ready again"
     ended = rollout_get(rollout.pk)
     assert ended.phase == "rolled_back"
     assert "1.1.0 does not stay up" in ended.reason
@@ -164,11 +165,11 @@ def test_a_candidate_that_dies_at_half_of_the_traffic_loses_it_at_the_first_look
 
 
 def test_a_candidate_that_flaps_holds_the_step_and_gets_its_share_back(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     """What it missed is neither baked nor held against it."""
     target_probe(target_id=target.pk)
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     halves = (Step(StepKind.SET_WEIGHT, weight_bp=5_000), Step(StepKind.PAUSE, seconds=4), Step.full())
     rollout = world.start(world.version("1.1.0"), steps=halves)
     world.until(lambda: rollout_get(rollout.pk).phase == "baking")
@@ -183,10 +184,10 @@ def test_a_candidate_that_flaps_holds_the_step_and_gets_its_share_back(
 
 
 def test_after_a_promotion_the_way_back_starts_nothing_while_the_old_version_is_warm(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     target_probe(target_id=target.pk)
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     old = world.endpoint.stable_version
     assert old is not None
     rollout = world.start(world.version("1.1.0"), keep_warm_seconds=600)
@@ -211,10 +212,10 @@ def test_after_a_promotion_the_way_back_starts_nothing_while_the_old_version_is_
 
 
 def test_what_was_warm_for_long_enough_leaves_and_so_it_does_for_the_next_rollout(
-    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path
+    cluster: AnyCluster, namespace: str, target: Target, tmp_path: Path, ahead: journey_world.Ahead | None
 ) -> None:
     target_probe(target_id=target.pk)
-    world = serve(target, tmp_path)
+    world = serve(target, tmp_path, ahead)
     first = world.start(world.version("1.1.0"), keep_warm_seconds=600)
     world.until(lambda: world.is_over(first))
     assert len(_deployments(cluster, namespace)) == 2

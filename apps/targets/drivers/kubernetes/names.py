@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from apps.kernel.canonical import canonical_json
@@ -39,15 +40,18 @@ APPLIED_NOTE = f"{DOMAIN}/applied-at"
 SELECTOR_ALL = f"app.kubernetes.io/managed-by={MANAGER}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Workload:
-    """A variant and its pods' recipe; ``name`` names its Deployment, Service and everything else of its own."""
+    """A variant and its pods' recipe; ``name`` names its Deployment, Service and everything else of its own.
+
+    Without slots, so that the name is worked out once: each object that is drawn or read asks for it several times.
+    """
 
     endpoint: str
     spec: VariantSpec
     profile: Profile
 
-    @property
+    @cached_property
     def revision(self) -> str:
         spec = asdict(self.spec)
         # what may change while the pods stay: how many there are and what they are called in the rollout
@@ -63,7 +67,7 @@ class Workload:
         text = canonical_json([RECIPE, self.endpoint, spec, profile])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    @property
+    @cached_property
     def name(self) -> str:
         return fit(f"{self.endpoint}-{self.spec.key}", MAX_NAME - 9) + f"-{self.revision}"
 
