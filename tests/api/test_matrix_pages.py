@@ -23,7 +23,7 @@ PARAMETERS: dict[str, str] = {
     "str:request_id": "{promotion}", "int:seq": "1", "int:revision": "0", "str:token": "no-such-link",
     "slug:provider_id": "sso", "int:pk": "1", "str:import_id": "{import}", "str:alias": "newest",
     "str:incident_id": "{alert}", "str:channel_id": "{channel}", "str:webhook_id": "{webhook}",
-    "slug:target": "{target}", "str:job_id": "{import}", "str:study_id": "{study}",
+    "slug:target": "{target}", "str:job_id": "{import}", "str:study_id": "{study}", "str:command": "acknowledge",
 }  # fmt: skip
 # Routes that are no page of the product's own: programs' doors, probes, and what allauth answers by itself.
 LEFT_OUT = ("/^", "/api/", "/livez", "/readyz", "/metrics", "/favicon.ico", "/sso/", "/account/", "/sign-")
@@ -35,6 +35,7 @@ PLACES: dict[str, str] = {
 }  # fmt: skip
 # A page that answers otherwise although the caller may: the route, and why.
 OTHERWISE: dict[str, tuple[int, str]] = {
+    "/alerts/<str:incident_id>/do/<str:command>/": (302, "only sent; opened, it leads to the alert"),
     "/experiments/<str:experiment_id>/take/": (409, "a draft was never read"),
     "/experiments/shadow/export/": (422, "names no endpoint"),
     "/rollouts/<str:rollout_id>/log/<int:revision>/": (404, "a rollout that was only planned has no transition"),

@@ -138,7 +138,7 @@ def command(request: HttpRequest, incident_id: str, command: str) -> HttpRespons
     person was: the fleet's list has the first of them as well."""
     actor = actor_of_request(request)
     if request.method != "POST":  # the address of one that was refused, sent to a colleague
-        return redirect("incidents:incident", incident_id)
+        return redirect("incidents:incident", incident_get(actor, incident_id).pk)
     if command not in COMMANDS:
         raise NotFound("command_unknown", f"There is no command {command[:40]!r}.")
     try:
