@@ -20,8 +20,8 @@ from apps.targets.services.freshness import FRESH_SECONDS, targets_answered_at
 from apps.telemetry.domain.window import TotalRequest
 from apps.telemetry.selectors import newest_arrivals, totals
 from controlplane.alert_house import of_house
+from controlplane.alert_keys import ANSWER, answer_key
 
-ANSWER: Final = "targets:answer:"
 FRESH_TELEMETRY_SECONDS: Final = 15
 SILENT_SECONDS: Final = 60
 """Telemetry that is pulled comes twice a minute."""
@@ -61,7 +61,7 @@ def _unanswered(endpoint: Endpoint, silent: float | None, *, is_busy: bool) -> O
     else:
         rest = "Its telemetry still arrives, so requests are served; nothing restarts or changes meanwhile."
     return Observation(
-        key=f"{ANSWER}{endpoint.pk}", source="targets", team_id=endpoint.team_id,
+        key=answer_key(endpoint.pk), source="targets", team_id=endpoint.team_id,
         environment=endpoint.target.environment, subject_type="endpoint", subject_id=endpoint.pk,
         subject_name=endpoint.name, severity=(Severity.PAGE if is_page else Severity.TICKET).value,
         title=f"The target of {endpoint.name} does not answer", summary=f"{endpoint.observe_error} {rest}",

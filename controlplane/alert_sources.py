@@ -27,6 +27,7 @@ from apps.telemetry.selectors import newest_arrivals, totals
 from controlplane.alert_blind import unanswered_seen, watches_stand_still
 from controlplane.alert_capacity import capacity_seen
 from controlplane.alert_house import of_house
+from controlplane.alert_keys import RolloutFault, health_key, rollout_key
 from controlplane.places import endpoint_healths
 
 SILENT_SECONDS: Final = 15 * 60
@@ -43,7 +44,7 @@ def endpoints_seen() -> Iterator[Observation | Unseen]:
     for one in endpoint_healths():
         if one.is_bad:
             yield Observation(
-                key=f"targets:{one.id}:health", source="targets", team_id=one.team, environment=one.environment,
+                key=health_key(one.id), source="targets", team_id=one.team, environment=one.environment,
                 subject_type="endpoint", subject_id=one.id, subject_name=one.name, severity=_by(one.environment),
                 title=f"{one.name} does not serve as wished", summary=one.sentence, link=f"/endpoints/{one.name}/",
             )  # fmt: skip
@@ -56,14 +57,15 @@ def rollouts_seen() -> Iterator[Observation]:
         is_lost = row.phase == Phase.FAILED
         severity = _by(row.endpoint.target.environment) if is_lost else Severity.TICKET.value
         what = "failed" if is_lost else "went back"
-        yield _of_rollout(row, "ended", severity, f"{_named(row)} {what}", row.reason)
+        yield _of_rollout(row, RolloutFault.ENDED, severity, f"{_named(row)} {what}", row.reason)
     for row in rollout_list(is_active=True)[:MOST]:
         if row.look_error:
             said = f"No guardrail is judged and traffic stays as it is: {row.look_error}"
             severity = _by(row.endpoint.target.environment)
-            yield _of_rollout(row, "engine", severity, f"The engine fails at {_named(row)}", said)
+            yield _of_rollout(row, RolloutFault.ENGINE, severity, f"The engine fails at {_named(row)}", said)
         elif row.phase in NEEDS:
-            yield _of_rollout(row, "waits", Severity.TICKET.value, f"{_named(row)} waits for a person", row.reason)
+            said = f"{_named(row)} waits for a person"
+            yield _of_rollout(row, RolloutFault.WAITS, Severity.TICKET.value, said, row.reason)
 
 
 def telemetry_seen() -> Iterator[Observation]:
@@ -116,10 +118,10 @@ def _named(row: Rollout) -> str:
     return f"The rollout of {row.candidate_version.semver} on {row.endpoint.name}"
 
 
-def _of_rollout(row: Rollout, what: str, severity: str, title: str, summary: str) -> Observation:
+def _of_rollout(row: Rollout, fault: RolloutFault, severity: str, title: str, summary: str) -> Observation:
     """Grouped with whatever else is wrong with its endpoint."""
     return Observation(
-        key=f"rollouts:{row.pk}:{what}", source="rollouts", team_id=row.endpoint.team_id,
+        key=rollout_key(row.pk, fault), source="rollouts", team_id=row.endpoint.team_id,
         environment=row.endpoint.target.environment, subject_type="endpoint", subject_id=row.endpoint_id,
         subject_name=row.endpoint.name, severity=severity, title=title, summary=summary, link=f"/rollouts/{row.pk}/",
     )  # fmt: skip

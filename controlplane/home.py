@@ -16,9 +16,10 @@ from django.views.decorators.http import conditional_page
 from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.alerts.domain.incidents import IncidentState
+from apps.alerts.domain.watches import OBJECTIVES, sentence_of
 from apps.alerts.models import Incident
 from apps.alerts.selectors import WORST_FIRST, incident_list
-from apps.alerts.web.said import row_of
+from apps.alerts.web.said import row_of, stalled_now
 from apps.kernel.actor import Actor
 from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
@@ -51,6 +52,8 @@ class Line:
     burn: BurnShown | None = None
     """Of its objectives the one of which the least budget is left."""
     alerts: Sequence[Incident] = ()
+    is_judged: bool = True
+    """Whether anybody judges objectives."""
 
     @property
     def rank(self) -> tuple[int, int, float, str]:
@@ -64,7 +67,7 @@ class Line:
     @property
     def budget(self) -> dict[str, Any] | None:
         """What is left of it, and until when, in words."""
-        return burn_row(self.burn) if self.burn else None
+        return burn_row(self.burn, is_past=not self.is_judged) if self.burn else None
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -84,8 +87,8 @@ def fleet(request: HttpRequest) -> HttpResponse:
 def fleet_rows(request: HttpRequest) -> HttpResponse:
     """What needs a person, every endpoint (worst first), and what could be rolled out next."""
     actor = actor_of_request(request)
-    alerts = _alerts(actor)
-    lines = _lines(actor, alerts)
+    alerts, stalled = _alerts(actor), stalled_now()
+    lines = _lines(actor, alerts, is_judged=all(seen.name != OBJECTIVES for seen in stalled))
     idle = [line.endpoint for line in lines if line.rollout is None]
     names = {endpoint.model.name for endpoint in idle}
     models = {model.name: list(model.versions.all()) for model in model_list(actor=actor, names=names)}
@@ -93,7 +96,8 @@ def fleet_rows(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "lines": sorted(lines, key=lambda line: line.rank),
         "needs": needs,
-        "quiet": quiet_of(actor, alerts, has_needs=bool(needs)),
+        "stalled": [sentence_of(seen) for seen in stalled],
+        "quiet": quiet_of(actor, alerts, has_needs=bool(needs), is_looked_at=not stalled),
         "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
         **board_of(offers_of(actor, idle, models)),
         "has_models": bool(models) or bool(models_named(actor, (), 1)),
@@ -110,7 +114,7 @@ def waiting(request: HttpRequest) -> HttpResponse:
     return render(request, "parts/waiting.html", {"count": len(waiting_for(request))})
 
 
-def _lines(actor: Actor, alerts: Sequence[Incident]) -> list[Line]:
+def _lines(actor: Actor, alerts: Sequence[Incident], *, is_judged: bool) -> list[Line]:
     endpoints = list(endpoint_list(actor=actor)[:MAX_ENDPOINTS])
     moving: dict[str, Rollout] = {}
     # newest first, so the one that moves wins over those that wait
@@ -132,6 +136,7 @@ def _lines(actor: Actor, alerts: Sequence[Incident]) -> list[Line]:
             moving.get(endpoint.pk),
             budget_least(burns.get(endpoint.name, ())),
             told.get(endpoint.name, ()),
+            is_judged,
         )
         for endpoint in endpoints
     ]

@@ -21,12 +21,14 @@ from apps.rollouts.selectors import rollouts_unacknowledged, sequence_list
 from apps.targets.models import Endpoint
 from apps.targets.services.scope import why_not_at
 from apps.targets.web.health import Health
+from controlplane.alert_keys import ANSWER, RolloutFault, answer_key, health_key, rollout_key
 
 WAITS: Final = frozenset({Phase.PAUSED, Phase.WAITING, Phase.ROLLING_BACK})
 SEQUENCE_WAITS: Final = (SequencePhase.STOPPED, SequencePhase.WAITING, SequencePhase.PAUSED)
 MAX_WENT_BACK: Final = 20
 MAX_ALERTS: Final = 5
 MAX_REVIEWS: Final = 5
+MAX_SENTENCE: Final = 300
 ACKNOWLEDGE: Final = "acknowledge"
 
 
@@ -97,8 +99,9 @@ def needs_of(actor: Actor, lines: Sequence[LineLike], alerts: Sequence[Incident]
     return sorted(found, key=lambda need: not need.is_urgent)
 
 
-def quiet_of(actor: Actor, alerts: Sequence[Incident], *, has_needs: bool) -> Quiet | None:
-    """The open alerts that are not in the list of needs, in one sentence; None when the list says it all."""
+def quiet_of(actor: Actor, alerts: Sequence[Incident], *, has_needs: bool, is_looked_at: bool) -> Quiet | None:
+    """The open alerts that are not in the list of needs, in one sentence; None when the list says it all. Without
+    ``is_looked_at`` nobody knows whether anything is wrong, so nothing says that nothing is."""
     others = [row for row in alerts if not is_waiting_for(actor, row)]
     firing = [row for row in others if row.state == IncidentState.FIRING and not is_silent(row)]
     if firing:
@@ -111,10 +114,14 @@ def quiet_of(actor: Actor, alerts: Sequence[Incident], *, has_needs: bool) -> Qu
         taken = sum(row.state == IncidentState.ACKNOWLEDGED for row in others)
         parts = [f"{taken} taken on by {_names(others)}"] if taken else []
         parts += [f"{len(others) - taken} silenced"] if taken < len(others) else []
-        word = "" if has_needs else "Nothing waits for you."
+        word = "Nothing waits for you." if is_looked_at and not has_needs else ""
         said = f"{len(others)} {_alerts(len(others))} {_plural(len(others), 'is', 'are')} open: {', '.join(parts)}."
         return Quiet("progressing", word or said, said if word else "", has_alerts=True)
-    return None if has_needs else Quiet("ok", "Nothing waits for you, and no alert is open.")
+    if has_needs:
+        return None
+    if not is_looked_at:
+        return Quiet("unknown", "Not known.", "Nobody looks whether anything waits for you.")
+    return Quiet("ok", "Nothing waits for you, and no alert is open.")
 
 
 def _alert_needs(rows: Sequence[Incident], severity: str) -> list[Need]:
@@ -132,9 +139,9 @@ def _alert_needs(rows: Sequence[Incident], severity: str) -> list[Need]:
 
 def _alert_need(row: dict[str, Any]) -> Need:
     found: Incident = row["incident"]
-    said = f"{row['time_left']} {found.summary}".strip()
+    said = f"{row['time_left']} {found.summary}".strip()[:MAX_SENTENCE]
     return Need(
-        row["level"], row["word"], found.title, said[:300], reverse("incidents:incident", args=[found.pk]), "Open",
+        row["level"], row["word"], found.title, said, reverse("incidents:incident", args=[found.pk]), "Open",
         acknowledge=_acknowledge(found), revision=found.revision, since=found.firing_since,
         is_urgent=found.severity == Severity.PAGE,
     )  # fmt: skip
@@ -146,6 +153,8 @@ def _with_alert(need: Need, row: Incident | None) -> Need:
     if row is None:
         return need
     told = replace(need, since=row.firing_since, is_urgent=need.is_urgent or row.severity == Severity.PAGE)
+    if need.alert.startswith(ANSWER):  # its alert knows as well whether callers are most likely not served
+        told = replace(told, sentence=f"The target does not answer: {row.summary}"[:MAX_SENTENCE])
     if told.acknowledge:
         return told
     return replace(told, acknowledge=_acknowledge(row), revision=row.revision)
@@ -162,9 +171,10 @@ def _review_need(one: Review) -> Need:
 
 def _endpoint_need(line: LineLike) -> Need:
     health, name = line.health, line.endpoint.name
+    key = answer_key if health.level == "unknown" else health_key
     return Need(
         health.level, health.word, name, health.sentence, reverse("targets:endpoint", args=[name]), "Look",
-        alert=f"targets:{line.endpoint.pk}:health", is_urgent=health.level == "bad",
+        alert=key(line.endpoint.pk), is_urgent=health.level == "bad",
     )  # fmt: skip
 
 
@@ -177,14 +187,14 @@ def _line_needs(line: LineLike) -> Iterable[Need]:
         yield _engine_need(line.rollout)
     elif line.rollout is not None and line.rollout.phase in WAITS:
         action = "Decide" if line.rollout.phase != Phase.ROLLING_BACK else "Watch"
-        yield _rollout_need(line.rollout, action, "waits")
+        yield _rollout_need(line.rollout, action, RolloutFault.WAITS)
 
 
 def _went_back(actor: Actor) -> Iterable[Need]:
     for rollout in rollouts_unacknowledged(actor)[:MAX_WENT_BACK]:
         is_theirs = not why_not_at(actor, "rollout.acknowledge", rollout.endpoint)
         url = reverse("rollouts:command", args=[rollout.pk, ACKNOWLEDGE]) if is_theirs else ""
-        yield replace(_rollout_need(rollout, "See why", "ended"), acknowledge=url)
+        yield replace(_rollout_need(rollout, "See why", RolloutFault.ENDED), acknowledge=url)
 
 
 def _sequences(actor: Actor) -> list[Need]:
@@ -202,12 +212,13 @@ def _sequences(actor: Actor) -> list[Need]:
 
 def _engine_need(rollout: Rollout) -> Need:
     said = f"The engine fails at it, so no guardrail is judged; traffic stays as it is. {rollout.look_error}"
-    return replace(_rollout_need(rollout, "Look", "engine"), state="unknown", word="engine error", sentence=said)
+    return replace(
+        _rollout_need(rollout, "Look", RolloutFault.ENGINE), state="unknown", word="engine error", sentence=said
+    )
 
 
-def _rollout_need(rollout: Rollout, action: str, what: str) -> Need:
-    """``what``: as the alerts call it (alert_sources.py)."""
-    key = f"rollouts:{rollout.pk}:{what}"
+def _rollout_need(rollout: Rollout, action: str, fault: RolloutFault) -> Need:
+    key = rollout_key(rollout.pk, fault)
     return Need(rollout.phase, "", _title(rollout), rollout.reason, _page(rollout), action, alert=key)
 
 

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from apps.accounts.domain.roles import Role
 from apps.accounts.models import Team
 from apps.accounts.services.access import actor_of
 from apps.accounts.services.teams import team_create
 from apps.alerts.domain.incidents import IncidentState
-from apps.alerts.models import Incident, IncidentChange, Receiver
+from apps.alerts.models import Incident, IncidentChange, Notice, Receiver
 from apps.alerts.services import places
+from apps.alerts.services.channels import channel_create
 from apps.alerts.services.receivers import receiver_create, receiver_rotate
 from apps.audit.models import Event
 from apps.kernel.actor import SYSTEM, Actor
 from apps.kernel.errors import Forbidden
+from tests.alerts.conftest import Receiver as Server
 from tests.cast import make_user
 
 pytestmark = pytest.mark.django_db
@@ -114,18 +117,38 @@ def test_what_is_malformed_is_refused_by_itself(of_acme: tuple[Receiver, str]) -
         alert(fingerprint=""),
         alert(labels={"severity": "page"}),
         alert(labels={"alertname": "x", "severity": 3}),
-        alert(labels={"alertname": "x", "environment": "moon"}, fingerprint="f2"),
     ]
     answer = post(*of_acme, payload(*bad, alert())).json()
     assert answer["accepted"] == 1
     assert [(one["index"], one["code"]) for one in answer["rejected"]] == [
         (0, "not_an_object"), (1, "status_unknown"), (2, "fingerprint_missing"), (3, "alertname_missing"),
-        (4, "bad_labels"), (5, "environment_unknown"),
+        (4, "bad_labels"),
     ]  # fmt: skip
     receiver = Receiver.objects.get()
-    assert (receiver.accepted, receiver.rejected) == (1, 6)
+    assert (receiver.accepted, receiver.rejected) == (1, 5)
     assert receiver.last_rejection.startswith("not_an_object")
     assert receiver.seen_at is not None
+
+
+@pytest.mark.parametrize(("label", "value"), [("environment", "uat"), ("stage", "UAT-2"), ("stage", "p" * 80)])
+def test_an_environment_that_is_none_of_ours_costs_nobody_their_page(
+    acme: Team, ada: Actor, receiver: Server, label: str, value: str
+) -> None:
+    channel_create(actor=ada, name="hook", kind="webhook", address=receiver.url)
+    opened = receiver_create(actor=ada, name="of the bank", labels={"environment": label})
+    many = {f"a{number:02}": "x" for number in range(20)}
+    labels = {**many, "alertname": "Down", "severity": "page", label: value}
+    assert post(*opened, payload(alert(labels=labels))).json() == {"accepted": 1, "rejected": []}
+    row = Incident.objects.get()
+    assert (row.severity, row.environment, row.facts[label]) == ("page", "", value)
+    assert Notice.objects.get().subject.startswith("[PAGE] Down: High request latency")
+    assert Notice.objects.get().subject.endswith(f" ({value[:40]})"), "beside twenty other labels"
+    client = Client()
+    client.force_login(make_user("olga-of-acme", frozenset({Role.OPERATOR}), acme))
+    assert f"({value[:40]})" in client.get(f"/alerts/{row.pk}/").content.decode()
+    assert post(*opened, payload(alert(labels=labels, status="resolved"))).json()["accepted"] == 1
+    row.refresh_from_db()
+    assert row.state == IncidentState.RESOLVED
 
 
 @pytest.mark.parametrize("body", [[], {"version": "3", "alerts": []}, {"version": "4"}, {"version": "4", "alerts": {}}])

@@ -169,6 +169,28 @@ def test_pages_do_not_call_well_what_nobody_looks_at(world: World, clock: FakeCl
     assert "Nothing is wrong" in body(alice, rows)
 
 
+def test_neither_the_fleet_nor_an_endpoint_says_that_no_alert_is_open_while_nobody_looks(
+    world: World, clock: FakeClock, alice: Client
+) -> None:
+    slo_evaluate()
+    look_at_sources()
+    fleet, alerts = "/_fleet/", "/alerts/of/late-arrival/"
+    quiet = "Nothing waits for you, and no alert is open."
+    assert quiet in body(alice, fleet)
+    assert "No alert is open." in body(alice, alerts)
+    noted = clock.at
+    clock.forward(121)
+    for page in (fleet, alerts):
+        assert f"Nobody has looked for faults since {noted:%Y-%m-%d %H:%M} UTC" in body(alice, page)
+        assert "o alert is open." not in body(alice, page)
+    assert "Nobody looks whether anything waits for you." in body(alice, fleet)
+    assert "has-bad" not in body(alice, fleet)
+    slo_evaluate()
+    look_at_sources()
+    assert quiet in body(alice, fleet)
+    assert "No alert is open." in body(alice, alerts)
+
+
 def test_an_outer_prometheus_sees_how_old_each_look_is(world: World, clock: FakeClock) -> None:
     slo_evaluate()
     clock.forward(30)

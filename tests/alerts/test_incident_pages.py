@@ -166,7 +166,10 @@ def test_a_channel_is_made_tested_and_its_lost_message_sent_again(
     settings.PILOTHOUSE_OUTBOUND_ALLOW = ()
     admin.post(f"{SETTINGS}{channel.pk}/test")
     assert [notice_send(one) for one in notices_due()] == [DeliveryState.GIVEN_UP]
-    assert "is not called" in text(admin.get(f"{SETTINGS}{channel.pk}/?state=given_up"))
+    given_up = text(admin.get(f"{SETTINGS}{channel.pk}/?state=given_up"))
+    assert "is not called" in given_up
+    assert "Given up after the first attempt: repeating it could not help." in given_up
+    assert "24 hours" not in given_up, "it was not tried for so long"
     assert ">1</a>" in text(admin.get(SETTINGS))
     settings.PILOTHOUSE_OUTBOUND_ALLOW = ("127.0.0.1:" + receiver.url.split(":")[2].split("/")[0],)
     admin.post(f"{SETTINGS}{channel.pk}/messages/{Notice.objects.get().pk}/resend")

@@ -131,7 +131,7 @@ def test_slack_gets_it_through_apprise(
     observe(burn(acme, "page", title="<!channel> fraud"))
     assert send_all() == [DeliveryState.DELIVERED], Notice.objects.get().last_error
     text = receiver.came[0].body.decode()
-    assert "The budget is gone in 3 h." in text
+    assert "The error budget is gone in 3 h." in text
     assert "<!channel>" not in text, "a name from outside calls nobody"
     receiver.answer = b"invalid_token"
     receiver.status = 403

@@ -16,7 +16,7 @@ from apps.kernel.clock import set_clock
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.models import Endpoint
 from apps.targets.services.connect import endpoint_remove
-from apps.targets.services.freshness import target_answered
+from apps.targets.services.freshness import FRESH_SECONDS, target_answered
 from apps.targets.services.idle import ROUND_SECONDS, WINDOW_SECONDS, endpoints_to_check
 from apps.targets.services.lease import lease_take
 from apps.targets.services.observe import endpoint_observe
@@ -178,10 +178,17 @@ def test_every_idle_endpoint_has_its_turn_once_a_minute_and_not_all_at_the_same_
 def test_an_endpoint_whose_target_is_being_watched_is_not_asked() -> None:
     site = make_site()
     endpoint_reconcile(site.endpoint.pk, holder="alice")
-    target_answered(site.target.pk)
-    for second in range(0, ROUND_SECONDS, WINDOW_SECONDS):
-        with set_clock(FakeClock(datetime(2026, 1, 5, 12, 0, second, tzinfo=UTC))):
+    clock, asked = FakeClock(), []
+    with set_clock(clock):
+        for _ in range(0, ROUND_SECONDS, WINDOW_SECONDS):
+            target_answered(site.target.pk)
             assert endpoints_to_check(100) == []
+            clock.forward(WINDOW_SECONDS)
+        clock.forward(FRESH_SECONDS)
+        for _ in range(0, ROUND_SECONDS, WINDOW_SECONDS):
+            asked += endpoints_to_check(100)
+            clock.forward(WINDOW_SECONDS)
+    assert asked == [(site.endpoint.pk, site.target.pk)], "its last answer is kept for pages, and is none of now"
 
 
 def in_thread(work: Callable[[], bool]) -> tuple[threading.Thread, list[bool]]:

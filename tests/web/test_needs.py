@@ -9,11 +9,16 @@ from html import unescape
 import pytest
 from django.db import transaction
 
-from apps.alerts.models import Incident
+from apps.alerts.domain.watches import FAULTS
+from apps.alerts.models import Incident, Watch
 from apps.alerts.services.incidents import Observation, State, incidents_observe
 from apps.alerts.services.sources import sources_look
+from apps.alerts.services.watches import watch_note
 from apps.kernel.clock import now
+from apps.kernel.live import redis_client
+from apps.rollouts.models import Rollout
 from apps.targets.models import Endpoint
+from controlplane.alert_keys import RolloutFault, answer_key, rollout_key
 from tests.api.world import World
 from tests.web.conftest import Browser
 
@@ -163,6 +168,44 @@ def test_a_fault_stands_once_with_its_own_way_and_not_once_more_as_its_alert(wor
     assert f"/rollouts/{rollout.pk}/do/acknowledge/" in html
     assert f"/alerts/{alert.pk}/do/acknowledge/" not in html
     assert "Nothing waits" not in html
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"phase": "paused"}, RolloutFault.WAITS),
+        ({"phase": "waiting"}, RolloutFault.WAITS),
+        ({"phase": "baking", "look_error": "no such gate."}, RolloutFault.ENGINE),
+    ],
+)
+def test_a_rollout_that_waits_or_fails_its_engine_stands_once_with_the_way_to_take_its_alert_on(
+    world: World, browser: Browser, changed: dict[str, str], fault: RolloutFault
+) -> None:
+    rollout = world.start()
+    Rollout.objects.filter(pk=rollout.pk).update(**changed)
+    sources_look()
+    alert = Incident.objects.get(source="rollouts")
+    assert alert.key == rollout_key(rollout.pk, fault)
+    html = browser("olga").get("/_fleet/").content.decode()
+    (line,) = needs(html)
+    assert "1.1.0 on late-arrival" in line
+    assert f"/alerts/{alert.pk}/do/acknowledge/" in html
+
+
+def test_a_target_that_does_not_answer_stands_once_and_says_what_its_alert_knows(
+    world: World, browser: Browser
+) -> None:
+    Endpoint.objects.filter(pk=world.endpoint.pk).update(observe_error="The node agent did not answer in time.")
+    watch_note(FAULTS)
+    Watch.objects.filter(name=FAULTS).update(since=now() - timedelta(hours=1))
+    redis_client().delete(f"observed:{world.endpoint.target_id}")
+    sources_look()
+    alert = Incident.objects.get(source="targets")
+    assert alert.key == answer_key(world.endpoint.pk)
+    html = browser("olga").get("/_fleet/").content.decode()
+    (line,) = needs(html)
+    assert "The target does not answer: The node agent did not answer in time. No telemetry ever came" in line
+    assert f"/alerts/{alert.pk}/do/acknowledge/" in html
 
 
 def test_an_endpoint_that_does_not_serve_has_the_way_to_take_its_alert_on(world: World, browser: Browser) -> None:

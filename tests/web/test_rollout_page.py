@@ -160,3 +160,16 @@ def test_an_ended_rollout_says_what_was_and_not_what_is(world: World, browser: B
     assert "was ready and warm" in html
     assert "1.0.0 got all traffic again" in html
     assert "so far" not in html
+
+
+def test_what_goes_back_is_not_said_to_have_got_no_request_yet(world: World, browser: Browser) -> None:
+    rollout, olga = world.start(), browser("olga")
+    Rollout.objects.filter(pk=rollout.pk).update(phase="preparing")
+    html = olga.get("/rollouts/at/late-arrival/actions/").content.decode()
+    assert "1.1.0 stays without a share of the traffic; guardrails go on and may still roll back." in html
+    Rollout.objects.filter(pk=rollout.pk).update(phase="rolling_back", revision=rollout.revision + 1)
+    html = olga.get("/rollouts/at/late-arrival/actions/").content.decode()
+    assert "stays without" not in html
+    assert "within seconds" not in html
+    going = "It goes back already: 1.0.0 gets all traffic; 1.1.0 leaves after its last request."
+    assert html.count(going) == 2, "of Pause and of Roll back"

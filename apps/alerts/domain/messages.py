@@ -25,6 +25,7 @@ _HEAD: Final = {
 }  # fmt: skip
 _MOST_FACTS: Final = 12
 _SHARES: Final = frozenset({"budget_remaining"})
+_BUDGET: Final = ("The budget is gone", "The budget is overspent")
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -77,7 +78,11 @@ def subject_of(kind: str, told: Told) -> str:
 
 def body_of(kind: str, told: Told, moment: datetime) -> str:
     """Lines of plain text, the most urgent first."""
-    head = [_first(kind, told), time_left(told.facts) if kind != ChangeKind.RESOLVED else "", told.summary]
+    head = [
+        _first(kind, told),
+        time_left(told.facts, told.summary) if kind != ChangeKind.RESOLVED else "",
+        told.summary,
+    ]
     head += [f"- {state['sentence']}" for state in told.states if state.get("is_firing")]
     rest = [f"What: {told.subject_type} {told.subject_name}, team {told.team}"]
     rest += [f"Since: {told.opened_at:%Y-%m-%d %H:%M} UTC ({span((moment - told.opened_at).total_seconds())})"]
@@ -94,10 +99,11 @@ def data_of(kind: str, told: Told, moment: datetime) -> dict[str, Any]:
     return {"type": f"alert.{kind}", "timestamp": stamp(moment), "data": {"object": "alert", **found}}
 
 
-def time_left(facts: Mapping[str, Any]) -> str:
-    """The sentence that comes before every factor, "" where nothing runs out."""
+def time_left(facts: Mapping[str, Any], summary: str) -> str:
+    """The sentence that comes before every factor, "" where nothing runs out, or where the summary, which stands right
+    after it, begins with that."""
     left = facts.get(EXHAUSTION)
-    if not isinstance(left, int | float) or isinstance(left, bool):
+    if not isinstance(left, int | float) or isinstance(left, bool) or summary.startswith(_BUDGET):
         return ""
     return f"The error budget is gone in {span(left)}." if left > 0 else "The error budget is gone."
 

@@ -26,7 +26,8 @@ from apps.alerts.domain.alertmanager import (
     items_of,
     page_values_of,
 )
-from apps.alerts.domain.incidents import IncidentState, Observation
+from apps.alerts.domain.incidents import TITLE_LENGTH, IncidentState, Observation
+from apps.alerts.domain.messages import one_line
 from apps.alerts.domain.names import name_check
 from apps.alerts.models import Incident, Receiver
 from apps.alerts.selectors import ROUTE, receiver_get
@@ -39,6 +40,7 @@ from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput
 
 PREFIX: Final = "plr_"
+LONGEST_MARK: Final = 40
 _LABEL: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
@@ -150,17 +152,27 @@ def _observation(receiver: Receiver, item: Item) -> Observation:
     if place and place[0] != team:
         raise Malformed("endpoint_of_another_team", f"The endpoint {item.endpoint} belongs to another team.")
     environment = (place[1] if place else item.environment) or ""
-    if environment and environment not in set(Environment):
-        raise Malformed("environment_unknown", f"Environments are {', '.join(Environment)}.")
+    title = item.name
     facts = {name: value for name, value in item.labels.items() if name != "alertname"}
+    if environment and environment not in set(Environment):
+        # Somebody's "uat" is no environment of ours. Its page would get nobody up if it were refused: it is taken
+        # without one, and says theirs where messages say ours.
+        theirs = item.labels[receiver.labels.get("environment", LABELS["environment"])]
+        environment, title = "", _titled(item.name, theirs)
     if item.began_at is not None:  # it was wrong before anybody told us, longer so after an outage of ours
         facts = {"wrong_there_since": f"{item.began_at:%Y-%m-%d %H:%M} UTC", **facts}
     return Observation(
         key=key_of(receiver.pk, item.fingerprint), source=SOURCE, team_id=team, environment=environment,
         subject_type="endpoint" if place else "service", subject_id=item.endpoint if place else "",
         subject_name=item.endpoint or item.labels.get("job", "") or receiver.name, severity=item.severity,
-        title=item.name, summary=item.summary, facts=facts, link=item.link, runbook_url=item.runbook_url,
+        title=title, summary=item.summary, facts=facts, link=item.link, runbook_url=item.runbook_url,
     )  # fmt: skip
+
+
+def _titled(name: str, environment: str) -> str:
+    """``HighLatency (uat)``, also where the name alone fills a title."""
+    mark = f" ({one_line(environment)[:LONGEST_MARK]})"
+    return f"{name[: TITLE_LENGTH - len(mark)]}{mark}"
 
 
 def _team(item: Item, of_endpoint: str | None) -> str:

@@ -25,15 +25,13 @@ from apps.alerts.selectors import (
     incident_list,
     incident_notices,
     incidents_of,
-    watches_stalled,
 )
 from apps.alerts.services.commands import incident_acknowledge, incident_resolve, incident_silence
 from apps.alerts.services.unheard import heard_at, over_at
-from apps.alerts.web.said import buttons_of, change_row, is_silent, notice_row, row_of
+from apps.alerts.web.said import buttons_of, change_row, is_silent, notice_row, row_of, stalled_now
 from apps.kernel.actor import Actor
 from apps.kernel.clock import now
 from apps.kernel.errors import Conflict, InvalidInput, NotFound
-from apps.kernel.looks import LOOKS
 
 SHOWN: Final = 200
 FACETS: Final = (("open", "Open"), ("firing", "Firing"), ("acknowledged", "Acknowledged"), ("resolved", "Resolved"))
@@ -79,7 +77,7 @@ def rows(request: HttpRequest) -> HttpResponse:
         "is_filtered": any(asked[name] for name in FILTERS),
         "is_more": len(listed) > SHOWN,
         "shown": SHOWN,
-        "stalled": [sentence_of(seen) for seen in LOOKS.get(("watches",), watches_stalled)],
+        "stalled": [sentence_of(seen) for seen in stalled_now()],
         "others": 0 if listed or asked["state"] in {"open", "resolved"} else every.filter(is_open).count(),
     }
     return render(request, "incidents/_rows.html", context)
@@ -91,7 +89,8 @@ def rows(request: HttpRequest) -> HttpResponse:
 def of_subject(request: HttpRequest, name: str) -> HttpResponse:
     """The open alerts of one endpoint, for its own page."""
     found = [row_of(row) for row in incidents_of(name, actor_of_request(request))]
-    return render(request, "incidents/_of_subject.html", {"rows": found})
+    stalled = [sentence_of(seen) for seen in stalled_now()]
+    return render(request, "incidents/_of_subject.html", {"rows": found, "stalled": stalled})
 
 
 @declares(READ)

@@ -12,10 +12,14 @@ from apps.accounts.services.access import access_allows, access_refusal
 from apps.alerts.domain.incidents import ChangeKind, IncidentState, Severity
 from apps.alerts.domain.messages import EXHAUSTION, numbers, time_left
 from apps.alerts.domain.states import DeliveryState
+from apps.alerts.domain.watches import Seen
 from apps.alerts.models import Incident, IncidentChange, Notice
+from apps.alerts.selectors import watches_stalled
+from apps.alerts.services.sending import GIVE_UP_AFTER
 from apps.kernel.actor import ANY, Actor
 from apps.kernel.buttons import Button
 from apps.kernel.clock import now
+from apps.kernel.looks import LOOKS
 
 CHANGES: Final = {
     ChangeKind.OPENED: "began", ChangeKind.REOPENED: "came back", ChangeKind.WORSENED: "got worse",
@@ -38,7 +42,7 @@ def row_of(row: Incident) -> dict[str, Any]:
         "incident": row,
         "level": level_of(row),
         "word": word_of(row),
-        "time_left": time_left(row.facts) if row.state != IncidentState.RESOLVED else "",
+        "time_left": time_left(row.facts, row.summary) if row.state != IncidentState.RESOLVED else "",
         "numbers": numbers({name: value for name, value in row.facts.items() if name != EXHAUSTION}),
         "firing": [state for state in row.states if state.get("is_firing")],
         "is_silent": is_silent(row),
@@ -47,6 +51,12 @@ def row_of(row: Incident) -> dict[str, Any]:
         "subject_url": _subject_url(row),
         "is_link_ours": row.link.startswith("/"),
     }
+
+
+def stalled_now() -> list[Seen]:
+    """Who has not looked for too long: while it is anybody, what pages say of alerts and budgets is the past. One look
+    for everybody who asks at once."""
+    return LOOKS.get(("watches",), watches_stalled)
 
 
 def time_said(at: datetime | None) -> str:
@@ -94,7 +104,19 @@ def notice_row(notice: Notice) -> dict[str, Any]:
         "level": ("attention", "will be repeated") if is_tried else _NOTICES[DeliveryState(notice.state)],
         "word": CHANGES.get(notice.kind, notice.kind),  # type: ignore[call-overload]
         "is_waiting": notice.state == DeliveryState.WAITING,
+        "end": _end_of(notice),
     }
+
+
+def _end_of(notice: Notice) -> str:
+    """Of one that was given up, why nobody tries it any more; the error itself stands before it."""
+    if notice.state != DeliveryState.GIVEN_UP:
+        return ""
+    after = "the first attempt" if notice.attempts <= 1 else f"{notice.attempts} attempts"
+    settled = notice.settled_at
+    if settled is None or settled - notice.tried_since >= GIVE_UP_AFTER:
+        return f"Given up after {GIVE_UP_AFTER.total_seconds() / 3600:g} hours and {after}."
+    return f"Given up after {after}: repeating it could not help. Mend the channel first, then send it again."
 
 
 def buttons_of(actor: Actor, row: Incident) -> list[Button]:

@@ -67,9 +67,11 @@ def _wanted(rollout: Rollout) -> list[Button]:
     )
     share = f"{rollout.weight_bp / 100:g} %"
     onward = f"The plan goes on from {candidate} at {share}."
-    kept = f"keeps its {share}" if rollout.weight_bp else "gets no request yet"
+    kept = f"keeps its {share}" if rollout.weight_bp else "stays without a share of the traffic"
     halt = f"{candidate} {kept}; guardrails go on and may still roll back."
     back = f"{stable} gets all traffic again within seconds; {candidate} leaves after its last request."
+    if rollout.phase == Phase.ROLLING_BACK:  # its share is 0 again, which is no beginning
+        halt = back = f"It goes back already: {stable} gets all traffic; {candidate} leaves after its last request."
     return [
         Button("resume", "Resume", "primary", means=onward) if is_halted else Button("pause", "Pause", means=halt),
         Button("promote", f"Promote {candidate}", ask=promise, means=promise, is_reason_required=True),

@@ -84,13 +84,14 @@ def endpoint_charts(request: HttpRequest, name: str, span: str) -> HttpResponse:
     # A point of minutes changes too little within seconds to be drawn anew for each report.
     seen = marks if step <= FINE_STEP else marks[:-1]
     revision = seen, step_of_now(min(60, max(SLOT_SECONDS, step // 6)))
-    return HttpResponse(SHARED.get(("charts", endpoint.pk, span), revision, lambda: _charts(endpoint, span)))
+    return HttpResponse(SHARED.get(("charts", endpoint.pk, span), revision, lambda: _charts(request, endpoint, span)))
 
 
-def _charts(endpoint: Endpoint, span: str) -> str:
+def _charts(request: HttpRequest, endpoint: Endpoint, span: str) -> str:
     seconds, step = RANGES[span].seconds, RANGES[span].step_seconds
     until = int(now().timestamp()) // step * step + step
     rollouts = list(rollout_list(endpoint_id=endpoint.pk)[:DRAWN])
+    once(request, ("drawn", endpoint.pk), lambda: [rollout.pk for rollout in rollouts])  # for the events beside it
     context = {"charts": charts_of(endpoint, rollouts, since=until - seconds, until=until, step=step)}
     return render_to_string("rollouts/_charts.html", context)
 
@@ -120,7 +121,8 @@ def _changed_at(endpoint: Endpoint) -> datetime | None:
 def endpoint_events(request: HttpRequest, name: str) -> HttpResponse:
     """The newest transitions at an endpoint, and what somebody else changed at its target."""
     endpoint = endpoint_of(request, name)
-    ids = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
+    newest = rollout_list(endpoint_id=endpoint.pk).values_list("pk", flat=True)[:DRAWN]
+    ids = once(request, ("drawn", endpoint.pk), lambda: list(newest))
     context = {
         "events": latest_transitions(ids, EVENTS),
         "by_hand": endpoint_divergences(endpoint.pk, EVENTS),

@@ -18,11 +18,13 @@ LEVELS: Final = {
     Verdict.PENDING: ("progressing", "pending"),
 }
 SHOWN_EPISODES: Final = 5
+EVEN: Final = 0.0005
+"""Less than what is shown: neither left nor overspent."""
 
 
 def burn_row(burn: BurnShown, *, is_past: bool = False) -> dict[str, Any]:
     """Time to exhaustion first, the factor second; ``bar`` is the width of what is left, of 100. ``is_past``: nobody
-    judges any more, so the word is of the past and its colour says nothing good."""
+    judges any more, so the words are of the past, no colour says anything good and nothing is said to last."""
     level = LEVELS[burn.verdict]
     if burn.verdict is Verdict.FAIL and not burn.firing and burn.kind != "percentile":
         level = ("attention", "overspent")
@@ -31,16 +33,18 @@ def burn_row(burn: BurnShown, *, is_past: bool = False) -> dict[str, Any]:
     elif is_past and burn.computed_at is not None:
         level = ("unknown", f"was {level[1]}" if burn.verdict in {Verdict.PASS, Verdict.FAIL} else level[1])
     left = burn.remaining
+    tone = "ok" if left is None or left >= 0.5 else "attention" if left >= 0.1 else "bad"
     return {
         "burn": burn,
         "level": level,
         "of": " ".join(filter(None, (burn.name, burn.variant and f"of {burn.variant}", f"over {burn.period_days} d"))),
-        "left": None
-        if left is None
-        else (f"{left:.1%}" if left > -1 else f"{left:,.0%}").replace("%", " %").replace("-", "−"),
+        "left": _left(left),
+        "left_said": _left_said(left),
+        "is_past": is_past,
+        "is_over": left is not None and left < -EVEN,
         "bar": 0 if left is None else max(0, min(100, round(left * 100))),
-        "tone": "bad" if left is not None and left < 0.1 else "attention" if left is not None and left < 0.5 else "ok",
-        "gone": gone(burn),
+        "tone": "unknown" if is_past else tone,
+        "gone": "not judged" if is_past else gone(burn),
         "fastest": _fastest(burn),
         "tiers": [tier_row(tier) for tier in burn.tiers],
     }
@@ -52,6 +56,24 @@ def gone(burn: BurnShown) -> str:
     if burn.remaining <= 0:
         return "gone"
     return "lasts" if burn.exhausts_in is None else span(burn.exhausts_in)
+
+
+def _left(left: float | None) -> str | None:
+    """``24.7 %``; ``3,650 % over`` of a budget that is overspent: "−3,650 %" that are "gone" would be twice no."""
+    if left is None:
+        return None
+    if left < -EVEN:
+        return (f"{-left:.1%}" if left > -1 else f"{-left:,.0%}").replace("%", " %") + " over"
+    return f"{max(0.0, left):.1%}".replace("%", " %")
+
+
+def _left_said(left: float | None) -> str:
+    """The same as a sentence for whoever does not see the bar."""
+    if left is None:
+        return ""
+    if left < -EVEN:
+        return f"the budget is overspent by {(_left(left) or '').removesuffix(' over')}"
+    return f"{_left(left)} of the budget is left"
 
 
 def _fastest(burn: BurnShown) -> str:

@@ -75,7 +75,7 @@ def _down(plan: EndpointPlan, observed: Observed | None) -> str:
         if weight and found is not None and found.ready_replicas == 0 and found.state is not VariantState.READY:
             wanted = plan.variant(key)
             name = wanted.version if wanted else key
-            return f"{name} is not ready: {found.reason or found.state.value}."
+            return f"{name} is not ready: {(found.reason or found.state.value).rstrip('. ')}."
     return ""
 
 

@@ -19,7 +19,7 @@ from apps.targets.models import Endpoint, Target, TrafficPolicy
 from apps.targets.selectors import capabilities_of, endpoint_list, facts_of, target_get, target_list
 from apps.targets.services.connect import target_probe
 from apps.targets.services.credentials import credentials_replace
-from apps.targets.services.freshness import targets_answered_at
+from apps.targets.services.freshness import targets_confirmed_at
 from apps.targets.services.scope import why_not_shared
 from apps.targets.web.connect_fields import FORMS, Field, secrets_of
 
@@ -68,7 +68,7 @@ def targets(request: HttpRequest) -> HttpResponse:
     placed: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoint_list(actor):
         placed[endpoint.target_id].append(endpoint)
-    answered = targets_answered_at([target.pk for target in found])
+    answered = targets_confirmed_at([target.pk for target in found])
     whys = {name: why_not_shared(actor, "target.write", name) for name in {target.environment for target in found}}
     context = {
         "tab": "targets",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -19,17 +19,27 @@ from apps.kernel.actor import Actor
 from apps.kernel.looks import LOOKS
 from apps.kernel.rendered import SHARED, step_of_now
 from apps.registry.services.example import sample_of
-from apps.targets.domain.driver import Observed
+from apps.targets.domain.driver import Observed, VariantState
 from apps.targets.domain.observed import divergence
 from apps.targets.domain.plan import EndpointPlan
 from apps.targets.domain.ranges import DEFAULT_RANGE, RANGES
 from apps.targets.domain.tones import tone_of
 from apps.targets.models import Endpoint
 from apps.targets.selectors import observed_of, plan_of
-from apps.targets.services.freshness import targets_answered_at
+from apps.targets.services.freshness import targets_confirmed_at
 from apps.targets.services.seen import endpoint_of
 from apps.targets.web.follow import following_of
 from apps.targets.web.health import health_of
+
+WAS: Final = {
+    VariantState.STARTING: "was starting",
+    VariantState.READY: "was ready",
+    VariantState.UNREADY: "was not ready",
+    VariantState.BACKOFF: "waited to restart",
+    VariantState.FAILED: "had failed",
+    VariantState.STOPPING: "was stopping",
+}
+"""What is said of a variant whose target does not answer any more."""
 
 
 @declares("endpoint.read")
@@ -83,7 +93,7 @@ def _variants(found: Endpoint) -> str:
         "endpoint": found,
         "plan": plan,
         "observed": observed,
-        "rows": _rows(plan, observed),
+        "rows": _rows(plan, observed, is_known=not found.observe_error),
         "divergence": divergence(plan, observed) if plan and observed else "",
     }
     return render_to_string("targets/_variants.html", context)
@@ -96,8 +106,9 @@ def _marks(found: Endpoint) -> tuple[object, ...]:
     return found.revision, *asked, *seen, step_of_now()
 
 
-def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str, Any]]:
-    """Every variant that is wanted or there, stable first."""
+def _rows(plan: EndpointPlan | None, observed: Observed | None, *, is_known: bool) -> list[dict[str, Any]]:
+    """Every variant that is wanted or there, stable first. Without ``is_known`` the target does not answer: what was
+    ready may be gone, so its state is of the past and its colour says nothing good."""
     wanted = {variant.key: variant for variant in plan.variants} if plan else {}
     there = {variant.key: variant for variant in observed.variants} if observed else {}
     applied = observed.route.weights_bp if observed and observed.route else {}
@@ -115,7 +126,8 @@ def _rows(plan: EndpointPlan | None, observed: Observed | None) -> list[dict[str
                 "applied_bp": applied.get(key) if applied else None,
                 "mirror_bp": plan.route.mirror.fraction_bp if is_mirrored and plan and plan.route.mirror else 0,
                 "seen": seen,
-                "state": seen.state.value if seen else "pending",
+                "state": ("unknown" if not is_known else seen.state.value) if seen else "pending",
+                "word": "" if is_known or seen is None else WAS[seen.state],
             }
         )
     return sorted(rows, key=lambda row: ("stable", "candidate", "shadow", "warm", "leaving").index(str(row["role"])))
@@ -136,5 +148,7 @@ def _call(actor: Actor, found: Endpoint, observed: Observed | None) -> dict[str,
 
 
 def _confirmed(found: Endpoint) -> datetime | None:
-    """When the target last confirmed what is shown: a note outside the database, else the row's time."""
-    return targets_answered_at([found.target_id]).get(found.target_id) or found.observed_at
+    """When the target last confirmed what is shown, None where no note of it is kept: the row's time alone is when it
+    last changed, which says nothing of since when nobody answers."""
+    noted = targets_confirmed_at([found.target_id]).get(found.target_id)
+    return noted and max(noted, found.observed_at or noted)

@@ -162,3 +162,35 @@ def test_a_pool_of_gpus_without_room_is_replaced_one_by_one() -> None:
     assert found["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     limits = found["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert limits["limits"]["nvidia.com/gpu"] == limits["requests"]["nvidia.com/gpu"] == "1"
+
+
+@pytest.mark.parametrize("hosts", [[], ["models.example.com"], ["models-shadow"], ["*.example.com", "x-shadow"]])
+def test_no_caller_is_taken_for_a_copy_by_the_host_that_it_sends(hosts: list[str]) -> None:
+    """Serving reads a host that ends in -shadow as a mirrored copy, which no gate counts."""
+    (route,) = of_route("gateway", hosts=hosts)
+    rewrites = [
+        item["urlRewrite"] for rule in route["spec"]["rules"] for item in rule["filters"] if "urlRewrite" in item
+    ]
+    assert len(rewrites) == 3
+    could_send_any = hosts != ["models.example.com"]
+    assert {rewrite.get("hostname") for rewrite in rewrites} == {"pilothouse" if could_send_any else None}
+    for chosen in [{"gateway": "mesh"}, {"gateway": "istio-system/public", "hosts": hosts or ["models.example.com"]}]:
+        (service,) = of_route("istio", **chosen)
+        assert {rule["rewrite"]["authority"] for rule in service["spec"]["http"]} == {"pilothouse"}
+
+
+@pytest.mark.parametrize("kind", ["gateway", "istio"])
+def test_a_caller_that_calls_itself_a_probe_is_counted_all_the_same(kind: str) -> None:
+    """A probe is the control plane's, which forces a variant; on a weighted request the header would hide it from every
+    gate."""
+    (route,) = of_route(kind)
+    if kind == "gateway":
+        told = [rule["filters"][1]["requestHeaderModifier"] for rule in route["spec"]["rules"]]
+    else:
+        told = [rule["headers"]["request"] for rule in route["spec"]["http"]]
+    assert [one.get("remove") for one in told] == [None, None, ["x-pilothouse-probe"]]
+
+
+def of_route(kind: str, **route: Any) -> list[Manifest]:
+    chosen = settings(kind, route=route) if route else settings(kind)
+    return [item for item in manifests(canary(), chosen) if item["kind"] in {"HTTPRoute", "VirtualService"}]

@@ -25,6 +25,13 @@ Manifest = dict[str, Any]
 VARIANT_HEADER = "x-pilothouse-variant"
 ROUTE_HEADER = "x-pilothouse-route"
 PERIOD_HEADER = "x-pilothouse-period"
+PROBE_HEADER = "x-pilothouse-probe"
+"""Only with a forced variant: on a weighted request it would be a caller's, and take that out of every gate."""
+COPY_SUFFIX = "-shadow"
+"""What Envoy adds to the host of a copy, and by what serving knows one."""
+UPSTREAM_HOST = "pilothouse"
+"""What the variants see as host, whatever a caller sent: one that names itself as a copy is named must not have its
+requests taken for copies, which no gate counts. As the agent's gateway does (agent/envoy/render.py)."""
 
 
 @dataclass(frozen=True, slots=True)

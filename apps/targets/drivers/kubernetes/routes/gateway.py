@@ -11,8 +11,11 @@ from apps.targets.domain.plan import FULL_BP, EndpointPlan, Mirror
 from apps.targets.drivers.kubernetes.names import ROUTE_NOTE, Workload, notes_of
 from apps.targets.drivers.kubernetes.resources import HTTP_ROUTE
 from apps.targets.drivers.kubernetes.routes.base import (
+    COPY_SUFFIX,
     PERIOD_HEADER,
+    PROBE_HEADER,
     ROUTE_HEADER,
+    UPSTREAM_HOST,
     VARIANT_HEADER,
     Manifest,
     RouteSeen,
@@ -117,12 +120,12 @@ class GatewayRouter:
         header = {"type": "Exact", "name": VARIANT_HEADER, "value": workload.spec.key}
         return {
             "matches": [{**_path(plan.endpoint), "headers": [header]}],
-            "filters": _filters("forced", plan.route.period),
+            "filters": self._filters("forced", plan.route.period),
             "backendRefs": [_backend(workload.name, 1)],
         }
 
     def _weighted(self, plan: EndpointPlan, names: Mapping[str, Workload]) -> dict[str, Any]:
-        filters = _filters("weighted", plan.route.period)
+        filters = self._filters("weighted", plan.route.period)
         mirror = plan.route.mirror
         if mirror is not None:
             copied: dict[str, Any] = {"backendRef": _backend(names[mirror.variant].name, None)}
@@ -136,6 +139,22 @@ class GatewayRouter:
             "backendRefs": [_backend(names[key].name, weight) for key, weight in weights if weight],
         }
 
+    def _filters(self, route: str, period: int) -> list[dict[str, Any]]:
+        """The host is replaced where a caller could send any: a gateway that takes only ours needs no feature for it
+        that some have not."""
+        hosts = self._settings.route.hosts
+        rewrite: dict[str, Any] = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
+        if not hosts or any(host.endswith(COPY_SUFFIX) for host in hosts):
+            rewrite["hostname"] = UPSTREAM_HOST
+        marks = [{"name": ROUTE_HEADER, "value": route}, {"name": PERIOD_HEADER, "value": str(period)}]
+        changes: dict[str, Any] = {"set": marks}
+        if route != "forced":
+            changes["remove"] = [PROBE_HEADER]
+        return [
+            {"type": "URLRewrite", "urlRewrite": rewrite},
+            {"type": "RequestHeaderModifier", "requestHeaderModifier": changes},
+        ]
+
 
 def _path(endpoint: str) -> dict[str, Any]:
     return {"path": {"type": "PathPrefix", "value": f"/serve/{endpoint}"}}
@@ -144,15 +163,6 @@ def _path(endpoint: str) -> dict[str, Any]:
 def _backend(name: str, weight: int | None) -> dict[str, Any]:
     reference: dict[str, Any] = {"group": "", "kind": "Service", "name": name, "port": 80}
     return reference if weight is None else {**reference, "weight": weight}
-
-
-def _filters(route: str, period: int) -> list[dict[str, Any]]:
-    rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
-    marks = [{"name": ROUTE_HEADER, "value": route}, {"name": PERIOD_HEADER, "value": str(period)}]
-    return [
-        {"type": "URLRewrite", "urlRewrite": rewrite},
-        {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": marks}},
-    ]
 
 
 def _mirror_in(rule: Mapping[str, Any]) -> Mirror | None:

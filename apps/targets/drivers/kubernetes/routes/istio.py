@@ -16,7 +16,9 @@ from apps.targets.drivers.kubernetes.names import ROUTE_NOTE, WORKLOAD, Workload
 from apps.targets.drivers.kubernetes.resources import DESTINATION_RULE, SERVICE, VIRTUAL_SERVICE
 from apps.targets.drivers.kubernetes.routes.base import (
     PERIOD_HEADER,
+    PROBE_HEADER,
     ROUTE_HEADER,
+    UPSTREAM_HOST,
     VARIANT_HEADER,
     Manifest,
     RouteSeen,
@@ -105,7 +107,7 @@ class IstioRouter:
         return {
             "name": f"forced-{workload.spec.key}",
             "match": [{**match, "headers": header} for match in _paths(plan.endpoint)],
-            "rewrite": {"uri": "/"},
+            "rewrite": {"uri": "/", "authority": UPSTREAM_HOST},
             "headers": _marks("forced", plan.route.period),
             "route": [{"destination": self._to(plan.endpoint, workload.name)}],
         }
@@ -114,7 +116,7 @@ class IstioRouter:
         rule: dict[str, Any] = {
             "name": "weighted",
             "match": _paths(plan.endpoint),
-            "rewrite": {"uri": "/"},
+            "rewrite": {"uri": "/", "authority": UPSTREAM_HOST},
             "headers": _marks("weighted", plan.route.period),
             "route": [
                 {"destination": self._to(plan.endpoint, names[key].name), "weight": weight}
@@ -134,7 +136,10 @@ def _paths(endpoint: str) -> list[dict[str, Any]]:
 
 
 def _marks(route: str, period: int) -> dict[str, Any]:
-    return {"request": {"set": {ROUTE_HEADER: route, PERIOD_HEADER: str(period)}}}
+    changes: dict[str, Any] = {"set": {ROUTE_HEADER: route, PERIOD_HEADER: str(period)}}
+    if route != "forced":
+        changes["remove"] = [PROBE_HEADER]
+    return {"request": changes}
 
 
 def _mirror_in(rule: Mapping[str, Any]) -> Mirror | None:
