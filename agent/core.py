@@ -1,7 +1,8 @@
-"""The node agent: two loops over the same facts, both level-triggered.
+"""The node agent: two loops over the same facts, both level-triggered, and one that only counts.
 
 Processes: every quarter second, look at every process and do the next small thing. Never waits.
 Gateway:   when something changed, or every two seconds, bring Envoy to the wanted view. May wait.
+Unserved:  every second, tell the control plane which requests no process answered. Holds up neither of the others.
 A plan is only written down by the API; the loops find out by looking, so nothing is lost when the agent dies.
 """
 
@@ -28,6 +29,7 @@ from agent.supervise.instance import Instance, Slot
 from agent.supervise.launch import Launcher
 from agent.supervise.logfiles import forget_old_logs, limit_log
 from agent.supervise.supervisor import Supervisor
+from agent.unserved import PASS_SECONDS, UnservedReporter
 from agent.wanted import next_route, ready_ports, view_of, wanted_slots
 
 log = structlog.get_logger("agent.core")
@@ -46,6 +48,7 @@ class Agent:
         self.client = http_client()
         self.admin = Admin(self.client, settings.gateway_admin_port)
         self.envoy = EnvoyProcess(settings)
+        self.unserved = UnservedReporter(settings, self.client)
         self.gateway = GatewaySync(settings.home / "envoy", self.admin, self.envoy.why_refused)
         self.supervisor = Supervisor(
             Launcher(settings),
@@ -60,6 +63,7 @@ class Agent:
         self._fingerprint: Any = None
         self._tick_wake = asyncio.Event()
         self._gateway_wake = asyncio.Event()
+        self._unserved_wake = asyncio.Event()
         self._news = asyncio.Condition()
         self._write_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,6 +86,7 @@ class Agent:
         self._tasks = [
             asyncio.create_task(self._loop("processes", self._tick_once, self._tick_wake, TICK_SECONDS)),
             asyncio.create_task(self._loop("gateway", self._gateway_once, self._gateway_wake, GATEWAY_SECONDS)),
+            asyncio.create_task(self._loop("unserved", self._unserved_once, self._unserved_wake, PASS_SECONDS)),
         ]
 
     async def _loop(self, name: str, once: Any, wake: asyncio.Event, seconds: float) -> None:
@@ -119,6 +124,10 @@ class Agent:
         if self.settings.is_stopping_children:
             await self.envoy.stop(self.admin)
             await self.supervisor.stop(STOP_SECONDS)
+        try:
+            await self.unserved.close()
+        except AgentError as error:
+            log.warning("unserved_not_reported", detail=error.detail)
         await self.client.aclose()
 
     # ---- loops
@@ -199,6 +208,10 @@ class Agent:
             if plan.endpoint in taken:
                 self._route_taken(plan, state, taken[plan.endpoint])
         self._tick_wake.set()
+
+    async def _unserved_once(self) -> None:
+        if await self.unserved.once():
+            self._unserved_wake.set()
 
     async def _is_gateway_ready(self) -> bool:
         child = self.envoy.child

@@ -69,6 +69,7 @@ class EnvoyProcess:
                 admin_port=self._settings.gateway_admin_port,
                 cds_path=str(self._folder / "cds.json"),
                 rds_path=str(self._folder / "rds.json"),
+                unserved_log_path=str(self._settings.home / "logs" / "unserved.log"),
                 access_log_path=access_log,
             )
         )
@@ -109,6 +110,8 @@ class EnvoyProcess:
         instance_id = f"{self._prefix}{int(now() * 1000):x}"
         argv = [str(binary), "-c", str(self._folder / "bootstrap.json"), "--service-node", instance_id]
         argv += ["--concurrency", "2", "--disable-hot-restart", "--log-level", "warning"]
+        # By itself Envoy keeps lines of its logs for ten seconds, and an Envoy that is killed takes them along.
+        argv += ["--file-flush-interval-msec", "500"]
         try:
             self.child = Child.start(argv, self._settings.child_environment, self.log_path)
         except OSError as error:

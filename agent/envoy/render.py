@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from agent.envoy.access_log import access_log, unserved_log
 from agent.envoy.view import EndpointView, GatewaySettings, Host
 from agent.plan import ALL_BP, Route
 
@@ -220,6 +221,8 @@ def _forward(
     prefix: str, headers: list[dict[str, Any]], action: dict[str, Any], route: str, period: int
 ) -> dict[str, Any]:
     forward: dict[str, Any] = {
+        # What the log of unserved requests knows of them: headers are added only where there is somebody to send to.
+        "name": f"{route}/{period}",
         "match": {"prefix": prefix} | ({"headers": headers} if headers else {}),
         "route": action,
         "request_headers_to_add": [_overwrite("x-pilothouse-route", route), _overwrite("x-pilothouse-period", period)],
@@ -373,26 +376,7 @@ def _connection_manager(settings: GatewaySettings) -> dict[str, Any]:
             }
         ],
     }
+    manager["access_log"] = [unserved_log(settings.unserved_log_path)]
     if settings.access_log_path:
-        manager["access_log"] = [_access_log(settings.access_log_path)]
+        manager["access_log"].append(access_log(settings.access_log_path))
     return manager
-
-
-def _access_log(path: str) -> dict[str, Any]:
-    fields = {
-        "at": "%START_TIME%",
-        "request_id": "%REQ(X-REQUEST-ID)%",
-        "method": "%REQ(:METHOD)%",
-        "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-        "status": "%RESPONSE_CODE%",
-        "flags": "%RESPONSE_FLAGS%",
-        "duration_ms": "%DURATION%",
-        "cluster": "%UPSTREAM_CLUSTER%",
-        "upstream": "%UPSTREAM_HOST%",
-    }
-    typed = {
-        "@type": type_url("envoy.extensions.access_loggers.file.v3.FileAccessLog"),
-        "path": path,
-        "log_format": {"json_format": fields},
-    }
-    return {"name": "envoy.access_loggers.file", "typed_config": typed}

@@ -40,5 +40,6 @@ class GatewaySettings:
     admin_port: int
     cds_path: str
     rds_path: str
+    unserved_log_path: str
     access_log_path: str | None = None
     host: str = "127.0.0.1"

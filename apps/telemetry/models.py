@@ -33,6 +33,7 @@ class RouteKind(StrEnum):
     MIRRORED = "mirrored"
     PROBE = "probe"
     ASSIGNED = "assigned"
+    UNSERVED = "unserved"
 
 
 class Slot(Summed):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.testing import RunningAgent, running_agent
+from tests.agent.door import Door
 from tests.agent.support import STUB
 
 
@@ -21,3 +22,10 @@ def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAg
     """One agent for tests that only add endpoints of their own."""
     with running_agent(tmp_path_factory.mktemp("shared"), serving_command=STUB) as running:
         yield running
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    found = Door()
+    yield found
+    found.close()

@@ -1,7 +1,7 @@
 """A stand-in for the serving program, as small as it can be: its behaviour is steered by the variant's environment.
 
 STUB_START_SECONDS: how long until it is ready. STUB_EXIT_CODE: end with this code instead of serving.
-STUB_USAGE: say this and end with 2.
+STUB_USAGE: say this and end with 2. STUB_ENDS_WHILE: end at once while this file is there.
 STUB_NEVER_READY=1: answer, but never be ready. STUB_STATUS: status of every answer. STUB_SLOW_SECONDS: time per answer.
 """
 
@@ -25,6 +25,7 @@ config = json.loads(args.config.read_text())
 started = time.monotonic()
 seen = {"weighted": 0, "forced": 0, "mirrored": 0, "probe": 0}
 lock = threading.Lock()
+busy: set[int] = set()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200 if is_ready else 503, {})
         elif self.path == "/seen":
             self.answer(200, seen)
+        elif self.path == "/busy":
+            self.answer(200, len(busy))
         elif self.path == "/env":
             self.answer(200, dict(os.environ))
         else:
@@ -66,7 +69,9 @@ class Handler(BaseHTTPRequestHandler):
         if time.monotonic() - started < float(os.environ.get("STUB_START_SECONDS", "0")):
             self.answer(503, {}, x_pilothouse_loading="1")
             return
+        busy.add(threading.get_ident())
         time.sleep(float(os.environ.get("STUB_SLOW_SECONDS", "0")))
+        busy.discard(threading.get_ident())
         host = self.headers.get("host", "").split(":")[0]
         route = "mirrored" if host.endswith("-shadow") else self.headers.get("x-pilothouse-route", "weighted")
         if self.headers.get("x-pilothouse-probe"):
@@ -89,6 +94,8 @@ if code := os.environ.get("STUB_EXIT_CODE"):
     failed = {"event": "start_failed", "code": "digest_mismatch", "detail": "expected sha256:aa, found sha256:bb"}
     sys.stderr.write(json.dumps(failed) + "\n")
     sys.exit(int(code))
+if (fault := os.environ.get("STUB_ENDS_WHILE")) and Path(fault).exists():
+    sys.exit(1)
 if usage := os.environ.get("STUB_USAGE"):
     sys.stderr.write(usage + "\n")
     sys.exit(2)

@@ -30,7 +30,9 @@ VIEWS = [FULL, PLAIN, COLD, BACK]
 
 
 def rendered() -> dict[str, Any]:
-    settings = GatewaySettings("ph-node", 7080, 7081, "/home/cds.json", "/home/rds.json", "/home/access.log")
+    settings = GatewaySettings(
+        "ph-node", 7080, 7081, "/home/cds.json", "/home/rds.json", "/home/unserved.log", "/home/access.log"
+    )
     return {
         "cds.json": render_clusters(VIEWS),
         "rds.json": render_routes(VIEWS),

@@ -13,7 +13,7 @@ from apps.telemetry.domain.batch import SlotDelta
 from apps.telemetry.domain.measure import Measure, MeasureRequest, Tally
 from apps.telemetry.domain.stored import WindowKey
 from apps.telemetry.domain.sums import CALLED, MinuteSums, SumsRequest
-from apps.telemetry.domain.window import MEASURED, Point, TotalRequest, Window, WindowRequest
+from apps.telemetry.domain.window import MEASURED, UNSERVED, Point, TotalRequest, Window, WindowRequest
 
 Report = tuple[WindowKey, SlotDelta, float]
 
@@ -102,6 +102,20 @@ class MemoryWindows:
             found[variant].append(Point(at, _merged(cells[variant, at])))
         return dict(found)
 
+    def series_of_routes(
+        self,
+        endpoint: str,
+        *,
+        since: int,
+        until: int,
+        step_seconds: int,
+        variants: Iterable[str] | None = None,
+        routes: Mapping[str, Sequence[str]],
+    ) -> dict[str, dict[str, list[Point]]]:
+        wanted = None if variants is None else list(variants)
+        span = {"since": since, "until": until, "step_seconds": step_seconds}
+        return {name: self.series(endpoint, **span, variants=wanted, routes=kinds) for name, kinds in routes.items()}
+
     def split_counts_many(self, periods: Sequence[tuple[str, int]]) -> dict[tuple[str, int], dict[str, int]]:
         found: dict[tuple[str, int], dict[str, int]] = {}
         for pair in periods:
@@ -118,7 +132,8 @@ class MemoryWindows:
     def _minutes(self, wanted: SumsRequest) -> MinuteSums:
         sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         for key, delta, _ in self.reports:
-            is_asked = key[0] == wanted.endpoint and wanted.variant in (None, key[2]) and key[3] in CALLED
+            routes = CALLED if wanted.kind == "slow" else (*CALLED, UNSERVED)
+            is_asked = key[0] == wanted.endpoint and wanted.variant in (None, key[2]) and key[3] in routes
             if not is_asked or not wanted.since <= key[1] < wanted.until:
                 continue
             unanswered = delta.timeout + delta.other_5xx
@@ -149,7 +164,7 @@ class MemoryWindows:
 
     def newest_arrivals(self, endpoints: Sequence[str]) -> dict[str, float]:
         found: dict[str, float] = {}
-        for (name, *_), _, at in self.reports:
-            if name in endpoints:
+        for (name, _, _, route, _), _, at in self.reports:
+            if name in endpoints and route != UNSERVED:
                 found[name] = max(at, found.get(name, at))
         return found

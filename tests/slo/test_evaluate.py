@@ -59,6 +59,42 @@ def test_good_traffic_keeps_the_whole_budget(tower: Tower) -> None:
     assert burn.age_seconds < 61
 
 
+def test_an_outage_of_all_processes_pages_from_what_the_gateway_tells_and_latency_keeps_its_budget(
+    tower: Tower,
+) -> None:
+    """By hand: 99.5 %; an hour of 100 a minute is good, then nobody serves. Of the last hour's 6,000 the gateway
+    refused 400 after four minutes, 6.67 % or 13.3 times the budget; after five 500, 8.33 % or 16.7 times: above 14.4.
+    """
+    tower.history(60, good=100)
+    before = tower.burn("p95 under 500 ms")
+    for minute in range(1, 6):
+        tower.unserved(100)
+        tower.tick()
+        assert ("page fast" in tower.burn().firing) == (minute == 5)
+        tower.clock.forward(60)
+    burn = tower.burn()
+    assert burn.verdict is Verdict.FAIL
+    fast = next(tier for tier in burn.tiers if tier.name == "page fast")
+    assert fast.long_burn == 16.7
+    assert {incident.key for incident in tower.incidents()} == {
+        f"slo:{tower.objective(name).pk}" for name in ("availability", "error rate")
+    }
+    latency = tower.burn("p95 under 500 ms")
+    assert (latency.verdict, latency.remaining) == (before.verdict, before.remaining) == (Verdict.PASS, 1.0)
+
+
+def test_refused_requests_after_a_quiet_time_are_news_at_the_next_tick(tower: Tower) -> None:
+    tower.minutes(2, good=100)
+    tower.clock.forward(1200)
+    for _ in range(30):  # whatever tick is the turn of the idle
+        tower.tick()
+        tower.clock.forward(10)
+    assert tower.burn().verdict is Verdict.NO_DATA
+    tower.unserved(100)
+    tower.tick()
+    assert "page fast" in tower.burn().firing
+
+
 def test_an_outage_pages_once_with_its_tiers_as_states_and_clears_four_minutes_after_recovery(tower: Tower) -> None:
     tower.history(60, good=100)
     assert tower.incidents() == []

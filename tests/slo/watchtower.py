@@ -39,6 +39,12 @@ class Tower:
         slot = int(self.clock.at.timestamp() - ago) // 10 * 10
         self._send(variant, [_slot(slot, good, timeout, slow)])
 
+    def unserved(self, count: int, *, variant: str = "v1-0-0") -> None:
+        """So many callers' requests that the gateway had to refuse in the slot of now."""
+        slot = int(self.clock.at.timestamp()) // 10 * 10
+        counts = _slot(slot, 0, 0, 0) | {"total": count, "other_5xx": count, "route": "unserved"}
+        self._send(variant, [counts | {"latency": counts["latency"] | {"counts": [count]}}])
+
     def history(self, count: int, good: int, timeout: int = 0, *, variant: str = "v1-0-0") -> None:
         """So many minutes of this, at once, and then one tick: time has gone on."""
         start = int(self.clock.at.timestamp()) // 10 * 10

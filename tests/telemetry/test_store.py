@@ -28,7 +28,8 @@ from tests.telemetry.test_rollups import ENDPOINT, START, Hands, delta, settle
 HOUR, DAY = 3600, 86_400
 KINDS: tuple[tuple[Kind, float | None], ...] = (("availability", None), ("errors", None), ("slow", 0.05))
 VARIANTS = ("v1-0-0", "v1-1-0")
-ROUTES = ("weighted", "assigned", "forced", "mirrored")
+ROUTES = ("weighted", "assigned", "forced", "mirrored", "unserved")
+GROUPS = {"measured": MEASURED, "weighted": ("weighted",), "counted": (*MEASURED, "unserved"), "none": ()}
 KEEPS_SLOTS = 2 * DAY - HOUR  # newer than this, every second is still told apart
 
 
@@ -104,6 +105,7 @@ def ask_all(at: int, newest: int) -> Any:
             "splits": store.split_counts_many([(ENDPOINT, 1), (ENDPOINT, 2), ("nobody", 1)]),
             "minutes": store.series(ENDPOINT, since=at // 60 * 60 + 60, until=newest, step_seconds=60),
             "hours": store.series(ENDPOINT, since=START, until=newest, step_seconds=HOUR, routes=("weighted",)),
+            "routes": store.series_of_routes(ENDPOINT, since=START, until=newest, step_seconds=HOUR, routes=GROUPS),
             "odd": store.series(ENDPOINT, since=at, until=newest, step_seconds=90, variants=VARIANTS[:1]),
             "sums": sums,
         }
@@ -126,7 +128,7 @@ def test_a_full_day_rolled_up_reads_the_same_at_every_edge(hands: Hands) -> None
         made = delta(
             START + 10 * place,
             rng.lognormal(-3, 1, 3).tolist(),
-            route=ROUTES[place % 7 % 4],
+            route=ROUTES[place % 7 % 5],
             period=1 + place // 5000,
             bad=1,
         )

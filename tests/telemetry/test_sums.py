@@ -7,8 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apps.telemetry.domain.batch import ROUTES, SLOT_ROUTES
+from apps.telemetry.domain.measure import Measure, MeasureRequest, Tally
 from apps.telemetry.domain.sums import SumsRequest, counted_over
-from apps.telemetry.selectors import minute_sums
+from apps.telemetry.domain.window import UNSERVED, TotalRequest, Window, WindowRequest
+from apps.telemetry.selectors import (
+    measures,
+    minute_sums,
+    newest_arrivals,
+    split_counts_many,
+    tallies,
+    totals,
+    windows,
+)
 from apps.telemetry.services.slots import slots_add
 from tests.telemetry.test_slots import SLOT, batch, wire
 
@@ -42,6 +53,37 @@ def test_slots_of_a_minute_and_callers_routes_add_up_and_others_stay_out() -> No
     assert columns(asked("availability", variant=None)) == [(MINUTE - 120, 1, 0), (MINUTE - 60, 14, 6)]
     assert columns(asked("availability", since=MINUTE, until=MINUTE + 60)) == []
     assert columns(asked("availability", until=MINUTE - 60)) == [(MINUTE - 120, 1, 0)]
+
+
+def test_requests_that_no_process_answered_are_bad_for_availability_and_errors_and_have_no_latency() -> None:
+    good = wire([0.1] * 10, slot=MINUTE)
+    refused = wire([3.0] * 7, good=0, other_5xx=5, timeout=2, slot=MINUTE, route=UNSERVED)
+    slots_add([batch(1, good), batch(1, refused, source="gateway")])
+    assert columns(asked("availability")) == [(MINUTE, 17, 7)]
+    assert columns(asked("errors", variant=None)) == [(MINUTE, 17, 7)]
+    assert columns(asked("slow", 0.5)) == [(MINUTE, 10, 0)]
+
+
+def test_no_gate_split_or_percentile_reads_them_and_they_are_no_sign_of_life() -> None:
+    refused = wire([3.0] * 7, good=0, other_5xx=7, route=UNSERVED)
+    slots_add([batch(1, refused, source="gateway")])
+    assert newest_arrivals([ENDPOINT]) == {}
+    assert windows([WindowRequest(ENDPOINT, "v1-0-0")]) == [Window()]
+    assert measures([MeasureRequest(ENDPOINT, "v1-0-0", 0, 0)]) == [(Measure(), Measure())]
+    assert tallies([WindowRequest(ENDPOINT, "v1-0-0", ("weighted", "assigned"))]) == [Tally()]
+    assert split_counts_many([(ENDPOINT, 1)]) == {(ENDPOINT, 1): {}}
+    assert totals([TotalRequest(ENDPOINT)]) == [0]
+    slots_add([batch(1, wire([0.1], slot=SLOT - 7200))])
+    seen = newest_arrivals([ENDPOINT])[ENDPOINT]
+    slots_add([batch(2, refused, source="gateway")])
+    assert newest_arrivals([ENDPOINT]) == {ENDPOINT: seen}
+    assert windows([WindowRequest(ENDPOINT, "v1-0-0", (UNSERVED,))])[0].bad == 14
+
+
+def test_what_no_process_answered_cannot_be_good_and_comes_through_the_door_of_slots_alone() -> None:
+    (rejection,) = batch(1, wire([0.1], route=UNSERVED)).rejected
+    assert (rejection.code, rejection.detail) == ("bad_count", "what no process answered is other_5xx or timeout")
+    assert UNSERVED in SLOT_ROUTES - ROUTES
 
 
 @pytest.mark.parametrize("limit", [0.25, 0.3, 0.5, 1.0, 0.0123])

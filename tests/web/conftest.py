@@ -68,6 +68,7 @@ def report(
     slots: int = 3,
     at: float | None = None,
     seq: int = 1,
+    route: str = "weighted",
 ) -> None:
     """Requests of the last slots (until ``at``), as one serving worker reports them in its ``seq``-th report."""
     newest = int(time.time() if at is None else at) // 10 * 10
@@ -83,10 +84,11 @@ def report(
     total = len(seconds)
     rows = [
         {
-            "slot": newest - 10 * back, "route": "weighted", "period": period, "total": total, "good": total - errors,
-            "client_4xx": 0, "model_error": errors, "timeout": 0, "other_5xx": 0, "latency": latency,
+            "slot": newest - 10 * back, "route": route, "period": period, "total": total,
+            "good": 0 if route == "unserved" else total - errors, "client_4xx": 0, "model_error": errors,
+            "timeout": 0, "other_5xx": total if route == "unserved" else 0, "latency": latency,
         }
         for back in range(slots)
     ]  # fmt: skip
-    body = {"source": f"{variant}/0", "seq": seq, "endpoint": "late-arrival", "variant": variant, "slots": rows}
+    body = {"source": f"{variant}/{route}", "seq": seq, "endpoint": "late-arrival", "variant": variant, "slots": rows}
     slots_add([parse_batch(body, now=time.time())])

@@ -11,11 +11,13 @@ from apps.rollouts.models import Rollout, Transition
 from apps.rollouts.web.measures import Tones, story_of, tones_of
 from apps.rollouts.web.reads import latest_transitions
 from apps.targets.selectors import plan_of
-from apps.telemetry.selectors import series
+from apps.telemetry.domain.window import MEASURED, UNSERVED
+from apps.telemetry.selectors import series_of_routes
 
 if TYPE_CHECKING:
     from apps.targets.models import Endpoint
 
+_LINES = {"measured": MEASURED, "weighted": ("weighted",), "counted": (*MEASURED, UNSERVED)}
 MARKED_ACTIONS = frozenset({"Shift", "RollBack", "Supersede", "Promote"})
 
 
@@ -24,11 +26,13 @@ def charts_of(
 ) -> dict[str, Any]:
     """Arguments of the four charts, by kind. ``rollouts`` are the endpoint's, newest first; the newest one gives the
     limits. Colours: ``tones_of``. On the page of one rollout ``first`` names its variants: they are shown even when
-    nothing was measured of them, in this order; others only where they were measured before its end."""
-    measured = series(endpoint.name, since=since, until=until, step_seconds=step)
-    weighted = series(endpoint.name, since=since, until=until, step_seconds=step, routes=("weighted",))
+    nothing was measured of them, in this order; others only where they were measured before its end. Its errors
+    are those that gates read; on the endpoint's own page requests that no process answered count among them."""
+    found = series_of_routes(endpoint.name, since=since, until=until, step_seconds=step, routes=_LINES)
+    measured, weighted = found["measured"], found["weighted"]
+    counted = measured if first else found["counted"]
     story = rollouts[0] if first else story_of(rollouts)
-    worn = tones_of(plan_of(endpoint), sorted({*measured, *first}), story)
+    worn = tones_of(plan_of(endpoint), sorted({*counted, *first}), story)
     tones = {key: worn[key] for key in (_of_its_time(measured, first, rollouts[0]) if first else worn)}
     transitions = latest_transitions([rollout.pk for rollout in rollouts])
     marks = [(item.at.timestamp(), _mark(item)) for item in transitions if item.action in MARKED_ACTIONS]
@@ -39,9 +43,9 @@ def charts_of(
         split["wanted"] = _wanted(rollouts[0], transitions, since)
     return {
         "latency": {**shared, "points": measured, "limits": limits["latency"]},
-        "errors": {**shared, "points": measured, "limits": limits["errors"]},
+        "errors": {**shared, "points": counted, "limits": limits["errors"]},
         "split": split,
-        "rate": {**shared, "points": measured},
+        "rate": {**shared, "points": counted},
     }
 
 

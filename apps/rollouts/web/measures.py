@@ -11,7 +11,7 @@ from apps.rollouts.domain.machine import Phase
 from apps.rollouts.domain.plan import Strategy
 from apps.targets.domain.plan import FULL_BP, EndpointPlan, Role
 from apps.targets.domain.tones import tone_of
-from apps.telemetry.domain.window import Window, WindowRequest
+from apps.telemetry.domain.window import UNSERVED, Window, WindowRequest
 from apps.telemetry.selectors import split_counts_many, windows
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ Tones = dict[str, tuple[str, str]]
 @dataclass(frozen=True, slots=True)
 class Part:
     """One variant's traffic. Shares are 0..1; ``measured`` is None without a request in the current period. ``role`` is
-    what the plan says it is now, ``tone`` the colour it wears."""
+    what the plan says it is now, ``tone`` the colour it wears. ``unserved`` requests had no answer of any of its
+    processes: they are errors, and in no latency."""
 
     key: str
     version: str
@@ -40,6 +41,12 @@ class Part:
     p95: float | None
     errors: float | None
     judged: int
+    unserved: int = 0
+
+    @property
+    def counted(self) -> int:
+        """What ``errors`` is a share of."""
+        return self.judged + self.unserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Measured:
     p95: float | None = None
     errors: float | None = None
     judged: int = 0
+    unserved: int = 0
     newest_at: float | None = None
     spark: list[float | None] = field(default_factory=list)
 
@@ -57,6 +65,11 @@ class Measured:
     def requests(self) -> int:
         """Of all parts, since the weights last changed: what the shares were measured from."""
         return sum(part.requests for part in self.parts)
+
+    @property
+    def counted(self) -> int:
+        """What ``errors`` is a share of."""
+        return self.judged + self.unserved
 
     def part(self, key: str) -> Part | None:
         return next((part for part in self.parts if part.key == key), None)
@@ -109,8 +122,9 @@ def p95_of(window: Window) -> float | None:
     return estimate.value if estimate else None
 
 
-def error_share(window: Window) -> float | None:
-    return window.bad / window.judged if window.judged else None
+def error_share(*windows: Window) -> float | None:
+    judged = sum(window.judged for window in windows)
+    return sum(window.bad for window in windows) / judged if judged else None
 
 
 def measure_many(plans: Mapping[str, EndpointPlan], *, with_spark: bool = True) -> dict[str, Measured]:
@@ -121,6 +135,7 @@ def measure_many(plans: Mapping[str, EndpointPlan], *, with_spark: bool = True) 
     for name, plan in plans.items():
         for variant in plan.variants:
             asked.append(WindowRequest(name, variant.key, since=at - RECENT_SECONDS))
+            asked.append(WindowRequest(name, variant.key, routes=(UNSERVED,), since=at - RECENT_SECONDS))
             asked += _spark_requests(name, variant.key, at) if with_spark else []
     answers = iter(windows(asked))
     return {
@@ -148,13 +163,16 @@ def _spark_requests(name: str, key: str, at: int) -> list[WindowRequest]:
     ]
 
 
-def _take(answers: Iterable[Window], with_spark: bool) -> tuple[Window, list[Window]]:
+_Found = tuple[Window, Window, list[Window]]  # of the last minutes, unserved in them, for the small line
+
+
+def _take(answers: Iterable[Window], with_spark: bool) -> _Found:
     source = iter(answers)
-    recent = next(source)
-    return recent, [next(source) for _ in range(SPARK_POINTS)] if with_spark else []
+    recent, unserved = next(source), next(source)
+    return recent, unserved, [next(source) for _ in range(SPARK_POINTS)] if with_spark else []
 
 
-def _measured(plan: EndpointPlan, counts: Mapping[str, int], found: Sequence[tuple[Window, list[Window]]]) -> Measured:
+def _measured(plan: EndpointPlan, counts: Mapping[str, int], found: Sequence[_Found]) -> Measured:
     total = sum(counts.values())
     mirror = plan.route.mirror
     parts = [
@@ -168,21 +186,23 @@ def _measured(plan: EndpointPlan, counts: Mapping[str, int], found: Sequence[tup
             requests=counts.get(item.key, 0),
             mirrored=mirror.fraction_bp / FULL_BP if mirror and mirror.variant == item.key else 0.0,
             p95=p95_of(recent),
-            errors=error_share(recent),
+            errors=error_share(recent, unserved),
             judged=recent.judged,
+            unserved=unserved.judged,
         )
-        for item, (recent, _) in zip(plan.variants, found, strict=True)
+        for item, (recent, unserved, _) in zip(plan.variants, found, strict=True)
     ]
-    called = [recent for part, (recent, _) in zip(parts, found, strict=True) if part.wanted] or [found[0][0]]
-    whole = called[0].latency.merge(*(window.latency for window in called[1:]))
-    estimate, judged = whole.quantile(0.95), sum(window.judged for window in called)
-    columns = list(zip(*(spark for _, spark in found), strict=True))
+    called = [each for part, each in zip(parts, found, strict=True) if part.wanted] or [found[0]]
+    whole = called[0][0].latency.merge(*(each[0].latency for each in called[1:]))
+    estimate = whole.quantile(0.95)
+    columns = list(zip(*(spark for _, _, spark in found), strict=True))
     return Measured(
         parts=parts,
         p95=estimate.value if estimate else None,
-        errors=sum(window.bad for window in called) / judged if judged else None,
-        judged=judged,
-        newest_at=max((window.newest_at for window, _ in found if window.newest_at is not None), default=None),
+        errors=error_share(*(window for recent, unserved, _ in called for window in (recent, unserved))),
+        judged=sum(recent.judged for recent, _, _ in called),
+        unserved=sum(unserved.judged for _, unserved, _ in called),
+        newest_at=max((recent.newest_at for recent, _, _ in found if recent.newest_at is not None), default=None),
         spark=[_merged_p95(column) for column in columns],
     )
 

@@ -13,7 +13,7 @@ from apps.slo.domain.objective import SUM_KIND, ObjectiveSpec, Scope
 from apps.slo.models import Objective
 from apps.slo.selectors import objective_list, spec_of
 from apps.telemetry.domain.sums import CALLED, MinuteSums, SumsRequest
-from apps.telemetry.domain.window import WindowRequest
+from apps.telemetry.domain.window import UNSERVED, WindowRequest
 from apps.telemetry.selectors import minute_sums, tallies
 
 TICK_SECONDS: Final = 10
@@ -95,7 +95,8 @@ def _news(watched: Sequence[Watched], seen: dict[str, float], moment: float) -> 
         for variant in endpoint.desired.get("variants", ())
     ]
     since = int(moment) - NEWS_SECONDS
-    found = tallies([WindowRequest(endpoint.name, key, routes=CALLED, since=since) for endpoint, key in pairs])
+    routes = (*CALLED, UNSERVED)  # in a total outage nothing else arrives
+    found = tallies([WindowRequest(endpoint.name, key, routes=routes, since=since) for endpoint, key in pairs])
     fresh = set()
     for (endpoint, _), tally in zip(pairs, found, strict=True):
         if tally.newest_at is not None and tally.newest_at > seen.get(endpoint.pk, 0.0):

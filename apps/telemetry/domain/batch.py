@@ -9,9 +9,11 @@ from typing import Any
 from apps.kernel.errors import InvalidInput
 from apps.kernel.stats.histogram import ExponentialHistogram
 from apps.telemetry.domain.limits import MAX_COUNT, MAX_LATENCY_SECONDS, MAX_SUM_NS
+from apps.telemetry.domain.window import UNSERVED
 
 SLOT_SECONDS = 10
 ROUTES = frozenset({"weighted", "forced", "mirrored", "probe", "assigned"})
+SLOT_ROUTES = ROUTES | {UNSERVED}
 COUNTS = ("total", "good", "client_4xx", "model_error", "timeout", "other_5xx")
 MAX_SLOTS = 5_000
 FUTURE_SECONDS = 300
@@ -109,15 +111,11 @@ def _slot(raw: Any, now: float) -> SlotDelta:
         raise _Rejected("in_the_future", "slot lies more than five minutes ahead of this clock")
     if slot_at < now - PAST_SECONDS:  # type: ignore[operator]
         raise _Rejected("too_old", "slot is older than 48 hours")
-    if not isinstance(route, str) or route not in ROUTES:
-        raise _Rejected("bad_route", f"route must be one of {', '.join(sorted(ROUTES))}")
+    if not isinstance(route, str) or route not in SLOT_ROUTES:
+        raise _Rejected("bad_route", f"route must be one of {', '.join(sorted(SLOT_ROUTES))}")
     if not _is_count(period) or period >= 2**31:  # type: ignore[operator]
         raise _Rejected("bad_period", "period must be a whole number from 0")
-    for name in COUNTS:
-        if not _is_count(raw.get(name)) or raw[name] > MAX_COUNT:
-            raise _Rejected("bad_count", f"{name} must be a whole number from 0 to {MAX_COUNT:,}")
-    if raw["total"] != sum(raw[name] for name in COUNTS[1:]):
-        raise _Rejected("counts_do_not_sum", "total is not the sum of its parts")
+    counts = _counts(raw)
     latency = _latency(raw.get("latency"))
     if latency.total != raw["total"] - raw["client_4xx"]:
         raise _Rejected("latency_count", "latency must count every request but client_4xx")
@@ -127,8 +125,18 @@ def _slot(raw: Any, now: float) -> SlotDelta:
             f"latency.sum is {latency.sum_seconds:.3g} s for {latency.total:,} requests: a request takes at most "
             f"{MAX_LATENCY_SECONDS:,.0f} s, and all of one slot {MAX_SUM_NS / 1e9:,.0f} s",
         )
-    counts = {name: int(raw[name]) for name in COUNTS}
     return SlotDelta(slot_at=slot_at, route=route, period=period, latency=latency, **counts)  # type: ignore[arg-type]
+
+
+def _counts(raw: Mapping[str, Any]) -> dict[str, int]:
+    for name in COUNTS:
+        if not _is_count(raw.get(name)) or raw[name] > MAX_COUNT:
+            raise _Rejected("bad_count", f"{name} must be a whole number from 0 to {MAX_COUNT:,}")
+    if raw["route"] == UNSERVED and (raw["good"] or raw["client_4xx"] or raw["model_error"]):
+        raise _Rejected("bad_count", "what no process answered is other_5xx or timeout")
+    if raw["total"] != sum(raw[name] for name in COUNTS[1:]):
+        raise _Rejected("counts_do_not_sum", "total is not the sum of its parts")
+    return {name: int(raw[name]) for name in COUNTS}
 
 
 def _latency(raw: Any) -> ExponentialHistogram:

@@ -45,6 +45,18 @@ class Reads(Protocol):
     ) -> dict[str, list[Point]]:
         """Per variant one window per step; gaps stay gaps."""
 
+    def series_of_routes(
+        self,
+        endpoint: str,
+        *,
+        since: int,
+        until: int,
+        step_seconds: int,
+        variants: Iterable[str] | None = None,
+        routes: Mapping[str, Sequence[str]],
+    ) -> dict[str, dict[str, list[Point]]]:
+        """Several series at once, by name: of each its routes."""
+
     def split_counts_many(self, periods: Sequence[tuple[str, int]]) -> dict[tuple[str, int], dict[str, int]]:
         """Of each (endpoint, period) the requests that were split by weight, per variant."""
 

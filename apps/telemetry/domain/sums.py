@@ -51,6 +51,7 @@ class MinuteSums:
     ``total``: requests that the variant is answerable for (all but the caller's own mistakes). ``bad`` by kind:
     availability: timeouts and answers of 5xx that are not the model's (the service did not answer); errors: these and
     the model's own; slow: answered later than the limit, as ``counted_over`` says.
+    Requests that no process answered count in availability and errors, never in slow: they have no latency of a model.
     Where only a coarser roll-up is left (older than the minutes are kept), its sum stands in its first minute.
     """
 

@@ -8,6 +8,9 @@ from apps.kernel.stats.histogram import ExponentialHistogram
 
 MEASURED = ("weighted", "assigned", "mirrored", "probe")
 """The route kinds that say something about a variant's health; forced requests are somebody's experiment."""
+UNSERVED = "unserved"
+"""Callers' requests that no process of the variant answered, as the gateway tells them. No gate, percentile, split or
+experiment reads them, and they are no sign that serving processes report; budgets and pages count them as errors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ windows = STORE.windows
 measures = STORE.measures
 tallies = STORE.tallies
 series = STORE.series
+series_of_routes = STORE.series_of_routes
 split_counts_many = STORE.split_counts_many
 minute_sums = STORE.minute_sums
 newest_arrivals = STORE.newest_arrivals
@@ -38,6 +39,7 @@ __all__ = [
     "newest_arrivals",
     "sample_pairs",
     "series",
+    "series_of_routes",
     "source_list",
     "split_counts",
     "split_counts_many",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from apps.kernel.stats.histogram import merge_blobs
 from apps.telemetry.domain.measure import Tally
-from apps.telemetry.domain.window import MEASURED, Point, TotalRequest, Window, WindowRequest
+from apps.telemetry.domain.window import MEASURED, UNSERVED, Point, TotalRequest, Window, WindowRequest
 from apps.telemetry.selectors.binary import binary_rows
 from apps.telemetry.selectors.pieces import FAR, pieces, rows
 
@@ -94,8 +94,8 @@ _SERIES = pieces(
     "SELECT %s::text AS endpoint, %s::text[] AS variants, %s::text[] AS routes, %s::int8 AS since, %s::int8 AS until, "
     "%s::int8 AS step, false AS has_period"
 ) + rows(
-    f"s.variant, s.slot_at / p.step * p.step, {_COLUMNS}",
-    f"s.variant, s.slot_at, {_STORED}",
+    f"s.variant, s.slot_at / p.step * p.step, s.route, {_COLUMNS}",
+    f"s.variant, s.slot_at, s.route, {_STORED}",
     "s.route = ANY(p.routes) AND (p.variants IS NULL OR s.variant = ANY(p.variants))",
 )
 
@@ -114,14 +114,38 @@ def series(
     Read from the coarsest windows that make up a step (``level_of``; ``chart_step`` names a good one). Where only
     coarser ones are left, a point stands where such a window begins, and the steps inside it stay empty.
     """
+    whole = {"": tuple(routes)}
+    return series_of_routes(
+        endpoint, since=since, until=until, step_seconds=step_seconds, variants=variants, routes=whole
+    )[""]
+
+
+def series_of_routes(
+    endpoint: str,
+    *,
+    since: int,
+    until: int,
+    step_seconds: int,
+    variants: Iterable[str] | None = None,
+    routes: Mapping[str, Sequence[str]],
+) -> dict[str, dict[str, list[Point]]]:
+    """As ``series``, several at once by their names: a window may be in more than one. One query for any number, and
+    what several have in common is added up once."""
     wanted = None if variants is None else list(variants)
-    grouped: dict[tuple[str, int], list[tuple[Any, ...]]] = defaultdict(list)
-    for row in binary_rows(_SERIES, [endpoint, wanted, list(routes), since, until, step_seconds]):
-        grouped[row[0], row[1]].append(row[2:])
-    found: dict[str, list[Point]] = defaultdict(list)
-    for variant, at in sorted(grouped):
-        found[variant].append(Point(at, _summed(grouped[variant, at])))
-    return dict(found)
+    every = sorted({route for kinds in routes.values() for route in kinds})
+    cells: dict[tuple[str, int], dict[str, list[tuple[Any, ...]]]] = defaultdict(lambda: defaultdict(list))
+    for variant, at, route, *row in binary_rows(_SERIES, [endpoint, wanted, every, since, until, step_seconds]):
+        cells[variant, at][route].append(tuple(row))
+    found: dict[str, dict[str, list[Point]]] = {name: defaultdict(list) for name in routes}
+    for (variant, at), stored in sorted(cells.items()):
+        summed: dict[tuple[str, ...], Window] = {}
+        for name, kinds in routes.items():
+            present = tuple(route for route in stored if route in kinds)
+            if present and present not in summed:
+                summed[present] = _summed([row for route in present for row in stored[route]])
+            if present:
+                found[name][variant].append(Point(at, summed[present]))
+    return {name: dict(lines) for name, lines in found.items()}
 
 
 _SPLITS = f"""{
@@ -178,22 +202,24 @@ def totals(requests: Sequence[TotalRequest]) -> list[int]:
     return [found.get(number, 0) for number in range(len(requests))]
 
 
-_ARRIVALS = """
+_ARRIVALS = f"""
     SELECT n.endpoint, u.newest FROM unnest(%s::text[]) AS n(endpoint) CROSS JOIN LATERAL (
       SELECT extract(epoch FROM max(updated_at))::float8 AS newest FROM (
-        SELECT s.updated_at FROM telemetry_slot s WHERE s.endpoint = n.endpoint
-           AND s.slot_at >= (SELECT max(slot_at) FROM telemetry_slot WHERE endpoint = n.endpoint) - 60
+        SELECT s.updated_at FROM telemetry_slot s WHERE s.endpoint = n.endpoint AND s.route <> '{UNSERVED}'
+           AND s.slot_at >= (SELECT slot_at FROM telemetry_slot WHERE endpoint = n.endpoint AND route <> '{UNSERVED}'
+                              ORDER BY slot_at DESC LIMIT 1) - 60
         UNION ALL
         (SELECT updated_at FROM telemetry_rollup
-          WHERE endpoint = n.endpoint AND resolution = 60 ORDER BY slot_at DESC LIMIT 20)
+          WHERE endpoint = n.endpoint AND resolution = 60 AND route <> '{UNSERVED}' ORDER BY slot_at DESC LIMIT 20)
         UNION ALL
         (SELECT updated_at FROM telemetry_rollup
-          WHERE endpoint = n.endpoint AND resolution = 86400 ORDER BY slot_at DESC LIMIT 20)) t OFFSET 0) u
+          WHERE endpoint = n.endpoint AND resolution = 86400 AND route <> '{UNSERVED}'
+          ORDER BY slot_at DESC LIMIT 20)) t OFFSET 0) u
     WHERE u.newest IS NOT NULL
-    """
+    """  # noqa: S608
 
 
 def newest_arrivals(endpoints: Sequence[str]) -> dict[str, float]:
-    """Unix seconds of the last report that arrived for each endpoint; one that never had any is left out. One query
-    for any number."""
+    """Unix seconds of the last report of serving processes that arrived for each endpoint; one that never had any is
+    left out. What the gateway tells of unserved requests is none. One query for any number."""
     return dict(binary_rows(_ARRIVALS, [list(endpoints)])) if endpoints else {}

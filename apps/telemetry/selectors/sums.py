@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from apps.telemetry.domain.measure import Latencies
 from apps.telemetry.domain.sums import CALLED, MINUTE, MinuteSums, SumsRequest
+from apps.telemetry.domain.window import UNSERVED
 from apps.telemetry.selectors.binary import binary_rows
 from apps.telemetry.selectors.pieces import pieces, rows
 
@@ -44,7 +45,8 @@ _QUERY = pieces(_SPANS) + rows(
     "s.unanswered + CASE WHEN p.kind = 'availability' THEN 0 ELSE s.model_error END, s.indexes, s.counts, s.zero",
     "s.slot_at, s.total - s.client_4xx AS judged, s.timeout + s.other_5xx AS unanswered, s.model_error, s.zero, "
     "CASE WHEN p.kind = 'slow' THEN s.indexes END AS indexes, CASE WHEN p.kind = 'slow' THEN s.counts END AS counts",
-    f"(p.variant IS NULL OR s.variant = p.variant) AND s.route IN {CALLED}",
+    f"(p.variant IS NULL OR s.variant = p.variant) AND "
+    f"(s.route IN {CALLED} OR s.route = '{UNSERVED}' AND p.kind <> 'slow')",
 )
 
 
