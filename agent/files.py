@@ -35,12 +35,20 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class FileUnreadable(ValueError):
+    """The file is there, and the system does not give it."""
+
+
 def read_json(path: Path) -> Any:
-    """The decoded file, or None where there is none. Raises ValueError for a file that is not JSON."""
+    """The decoded file, or None where there is none. Raises FileUnreadable, and ValueError for what is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except RecursionError as error:
+        raise ValueError("It is nested too deeply.") from error
+    except OSError as error:
+        raise FileUnreadable(error.strerror or str(error)) from error
 
 
 def lock_home(home: Path) -> IO[str]:

@@ -36,6 +36,11 @@ class Settings:
     kill_after_seconds: float = 15.0
     child_environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def unserved_log(self) -> Path:
+        """Written by Envoy, read by the agent."""
+        return self.home / "logs" / "unserved.log"
+
 
 def _port(text: str) -> int:
     value = int(text)

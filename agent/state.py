@@ -87,7 +87,7 @@ class StateStore:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 state = _state_of(read_json(path))
-            except (ValueError, KeyError, TypeError, OverflowError, OSError, AgentError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, AgentError) as error:
                 log.warning("state_unreadable", path=str(path), error=str(error))
                 continue
             self._states[state.endpoint] = state

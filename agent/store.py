@@ -41,28 +41,31 @@ class EndpointStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._records: dict[str, Record] = {}
-        self.warnings: list[str] = []
-        self.unreadable: list[str] = []
+        self._unreadable: dict[str, str] = {}
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Endpoints whose record could not be read, and that nobody has applied again."""
+        return list(self._unreadable)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [f"{endpoint}.json could not be read; {rest}." for endpoint, rest in self._unreadable.items()]
 
     def load(self) -> None:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 record = _record_of(read_json(path))
-            except (ValueError, KeyError, TypeError, OverflowError, OSError, AgentError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError, AgentError) as error:
                 # Written whole or not at all, so this is a damaged disk or a hand; the others must still be served.
                 log.warning("record_unreadable", path=str(path), error=str(error))
-                self.unreadable.append(path.stem)
-                self.warnings.append(
-                    f"{path.name} could not be read; its endpoint is unknown until it is applied again."
-                )
+                self._unreadable[path.stem] = "its endpoint is unknown until it is applied again"
                 continue
             self._records[record.endpoint] = record
 
     def stand_in(self, endpoint: str, epoch: int, plan: Plan) -> None:
         """`plan` in place of a record that could not be read, until the endpoint is applied again."""
-        name = f"{endpoint}.json"
-        self.warnings = [warning for warning in self.warnings if not warning.startswith(f"{name} ")]
-        self.warnings.append(f"{name} could not be read; what carries its traffic stays until it is applied again.")
+        self._unreadable[endpoint] = "what carries its traffic stays until it is applied again"
         self._records[endpoint] = Record(endpoint, epoch, plan.generation, plan)
 
     def get(self, endpoint: str) -> Record | None:
@@ -103,6 +106,7 @@ class EndpointStore:
     def _write(self, record: Record) -> Record:
         write_json(self._folder / f"{record.endpoint}.json", record.to_wire())
         self._records[record.endpoint] = record
+        self._unreadable.pop(record.endpoint, None)
         return record
 
 

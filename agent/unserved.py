@@ -26,7 +26,7 @@ import httpx
 import structlog
 
 from agent.errors import StorageFailed
-from agent.files import read_json, write_json
+from agent.files import FileUnreadable, read_json, write_json
 from agent.settings import Settings
 from agent.supervise.launch import instance_prefix
 from agent.supervise.logfiles import MAX_BYTES
@@ -50,7 +50,7 @@ class UnservedReporter:
     """Reads the gateway's log and reports; one task calls `once`, and `close` at the end."""
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
-        self.log_path = settings.home / "logs" / "unserved.log"
+        self.log_path = settings.unserved_log
         self._state = settings.home / "state" / "unserved.json"
         self._settings = settings
         self._client = client
@@ -67,6 +67,8 @@ class UnservedReporter:
         Raises StorageFailed: nothing is sent then, or a crash after it could count it twice.
         """
         ledger, is_all = await asyncio.to_thread(self._read)
+        if is_all and ledger.offset > MAX_BYTES:
+            await asyncio.to_thread(self._cut, ledger)
         if not self._settings.telemetry_url:
             ledger.rows.clear()  # nobody is to be told
             ledger.pending = None
@@ -82,7 +84,6 @@ class UnservedReporter:
             ledger.pending, self._is_saved = None, False
         if not self._is_saved:
             await asyncio.to_thread(self._save, ledger)
-        await asyncio.to_thread(self._limit, ledger)
         return not is_all or bool(ledger.rows)
 
     async def close(self) -> None:
@@ -100,9 +101,9 @@ class UnservedReporter:
         try:
             found = read_json(self._state)
             return Ledger() if found is None else Ledger.from_disk(found)
-        except OSError as error:
-            raise StorageFailed(f"{self._state.name} could not be read: {error.strerror or error}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except FileUnreadable as error:
+            raise StorageFailed(f"{self._state.name} could not be read: {error}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             # Counting the log from its start could count a morning's outage twice: begin at its end instead.
             log.warning("unserved_state_unreadable", path=str(self._state), error=str(error))
             stat, head = self._log_now()
@@ -159,27 +160,22 @@ class UnservedReporter:
             log.error("unserved_dropped", requests=dropped, reason=f"more than {MAX_ROWS} rows wait")
         return True
 
-    def _limit(self, ledger: Ledger) -> None:
+    def _cut(self, ledger: Ledger) -> None:
         """Keep one older file and start over when the log is too large. What is written during the copy is read first.
 
         The new place is known by the changed first line, so a crash in between costs nothing.
         """
-        if ledger.offset <= MAX_BYTES:
-            return
         with self._lock:
-            self._cut(ledger)
-
-    def _cut(self, ledger: Ledger) -> None:
-        try:
-            shutil.copyfile(self.log_path, self.log_path.with_name(self.log_path.name + ".1"))
-            while self._read_chunk(ledger):
-                pass
-            self._write(ledger)
-            if self.log_path.stat().st_size == ledger.offset:
-                os.truncate(self.log_path, 0)
-        except OSError as error:
-            # A full disk must not stop the counting; the next pass tries again.
-            log.warning("unserved_log_not_cut", error=str(error))
+            try:
+                shutil.copyfile(self.log_path, self.log_path.with_name(self.log_path.name + ".1"))
+                while self._read_chunk(ledger):
+                    pass
+                self._write(ledger)
+                if self.log_path.stat().st_size == ledger.offset:
+                    os.truncate(self.log_path, 0)
+            except OSError as error:
+                # A full disk must not stop the counting; the next pass tries again.
+                log.warning("unserved_log_not_cut", error=str(error))
 
     # ---- the control plane
 

@@ -155,9 +155,9 @@ class Ledger:
         return dropped
 
     def freeze(self, prefix: str) -> bool:
-        """Make the oldest rows of one variant the batch under way; False when there is none."""
-        if self.pending is not None or not self.rows:
-            return self.pending is not None
+        """Make the oldest rows of one variant the batch under way, once none is; False when there are no rows."""
+        if not self.rows:
+            return False
         pair = min(self.rows, key=lambda key: key[2])[:2]
         keys = sorted(key for key in self.rows if key[:2] == pair)[:ROWS_PER_BATCH]
         stream = self.streams.pop(pair, None) or [f"{prefix}gateway-{uuid.uuid4().hex[:8]}", 0]
@@ -170,16 +170,13 @@ class Ledger:
         return True
 
     def to_disk(self) -> dict[str, Any]:
+        rows = sorted(self.rows.items(), key=lambda item: item[0])
         return {
             "log": {"inode": self.inode, "head": self.head, "offset": self.offset},
-            "rows": [[endpoint, key, row.as_json(slot, period)] for (endpoint, key, slot, period), row in self._sorted],
+            "rows": [[endpoint, key, row.as_json(slot, period)] for (endpoint, key, slot, period), row in rows],
             "pending": self.pending,
             "streams": [[*pair, *stream] for pair, stream in self.streams.items()],
         }
-
-    @property
-    def _sorted(self) -> list[tuple[_Key, Row]]:
-        return sorted(self.rows.items(), key=lambda item: item[0])
 
     @classmethod
     def from_disk(cls, raw: Mapping[str, Any]) -> Ledger:

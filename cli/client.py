@@ -27,9 +27,9 @@ def is_address(url: str) -> bool:
     """Whether a client can be made from it."""
     try:
         parts = httpx.URL(url)
-    except httpx.InvalidURL:
+        return parts.scheme in {"http", "https"} and bool(parts.host) and (parts.port is None or 0 < parts.port < 65536)
+    except (httpx.InvalidURL, UnicodeError):
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.host) and (parts.port is None or 0 < parts.port < 65536)
 
 
 class Client:

@@ -17,8 +17,6 @@ import redis
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from apps.accounts.domain.roles import Environment
 from apps.alerts.domain.incidents import Severity
@@ -26,6 +24,7 @@ from apps.alerts.services.incidents import Observation
 from apps.alerts.services.sources import Unseen
 from apps.kernel.clock import now
 from apps.kernel.errors import DomainError, DriverError, InvalidInput
+from apps.kernel.live import redis_once
 from apps.targets.domain.extras import Machine
 from apps.targets.domain.plan import EndpointPlan, VariantSpec
 from apps.targets.models import Endpoint, Target
@@ -46,7 +45,6 @@ LOSS_SECONDS: Final = 300
 STALLED_SECONDS: Final = 5
 MACHINE_SECONDS, MACHINES_SECONDS = 2.0, 10.0
 REFUSED_SHARE: Final = 0.01
-REDIS_SECONDS: Final = 2
 
 log = structlog.get_logger(__name__)
 
@@ -109,14 +107,8 @@ def _database() -> Iterator[Observation]:
 
 def _valkey() -> Iterator[Observation]:
     """Memory of Valkey (or Redis), where it has a limit. INFO, since CONFIG is often forbidden."""
-    client = redis.Redis.from_url(
-        settings.PILOTHOUSE_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )  # fmt: skip
-    try:
+    with redis_once() as client:
         memory = cast("dict[str, Any]", client.info("memory"))
-    finally:
-        client.close()
     most = int(memory.get("maxmemory", 0))
     if not most:
         return

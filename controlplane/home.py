@@ -19,7 +19,7 @@ from apps.alerts.domain.incidents import IncidentState
 from apps.alerts.domain.watches import OBJECTIVES, sentence_of
 from apps.alerts.models import Incident
 from apps.alerts.selectors import WORST_FIRST, incident_list
-from apps.alerts.web.said import row_of, stalled_now
+from apps.alerts.web.said import is_waiting_for, row_of, stalled_now
 from apps.kernel.actor import Actor
 from apps.registry.selectors import model_list, models_named
 from apps.rollouts.domain.machine import Phase
@@ -92,12 +92,14 @@ def fleet_rows(request: HttpRequest) -> HttpResponse:
     idle = [line.endpoint for line in lines if line.rollout is None]
     names = {endpoint.model.name for endpoint in idle}
     models = {model.name: list(model.versions.all()) for model in model_list(actor=actor, names=names)}
-    needs = needs_of(actor, lines, alerts, waiting_for(request))
+    mine = {row.pk: row for row in alerts if is_waiting_for(actor, row)}
+    needs = needs_of(actor, lines, list(mine.values()), waiting_for(request))
+    others = [row for row in alerts if row.pk not in mine]
     context: dict[str, Any] = {
         "lines": sorted(lines, key=lambda line: line.rank),
         "needs": needs,
         "stalled": [sentence_of(seen) for seen in stalled],
-        "quiet": quiet_of(actor, alerts, has_needs=bool(needs), is_looked_at=not stalled),
+        "quiet": quiet_of(others, has_needs=bool(needs), is_looked_at=not stalled),
         "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
         **board_of(offers_of(actor, idle, models)),
         "has_models": bool(models) or bool(models_named(actor, (), 1)),

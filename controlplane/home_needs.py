@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from apps.alerts.domain.incidents import IncidentState, Severity
 from apps.alerts.models import Incident
-from apps.alerts.web.said import is_silent, is_waiting_for, row_of
+from apps.alerts.web.said import is_calling, row_of
 from apps.kernel.actor import Actor
 from apps.reviews.models import Review
 from apps.rollouts.domain.machine import Phase
@@ -73,11 +73,11 @@ class Quiet:
     has_alerts: bool = False
 
 
-def needs_of(actor: Actor, lines: Sequence[LineLike], alerts: Sequence[Incident], reviews: list[Review]) -> list[Need]:
+def needs_of(actor: Actor, lines: Sequence[LineLike], waiting: Sequence[Incident], reviews: list[Review]) -> list[Need]:
     """What callers meet now and who is paged for it first, then what moves, then what can wait for the morning.
-    ``alerts``: the open ones, worst first. A fault that is in the list by itself is not in it once more as its alert:
-    one line has both ways."""
-    mine = {row.key: row for row in alerts if is_waiting_for(actor, row)}
+    ``waiting``: the alerts that wait for ``actor``, worst first. A fault that is in the list by itself is not in it
+    once more as its alert: one line has both ways."""
+    mine = {row.key: row for row in waiting}
 
     def told(found: Iterable[Need]) -> list[Need]:
         return [_with_alert(need, mine.pop(need.alert, None)) for need in found]
@@ -99,11 +99,10 @@ def needs_of(actor: Actor, lines: Sequence[LineLike], alerts: Sequence[Incident]
     return sorted(found, key=lambda need: not need.is_urgent)
 
 
-def quiet_of(actor: Actor, alerts: Sequence[Incident], *, has_needs: bool, is_looked_at: bool) -> Quiet | None:
-    """The open alerts that are not in the list of needs, in one sentence; None when the list says it all. Without
+def quiet_of(others: Sequence[Incident], *, has_needs: bool, is_looked_at: bool) -> Quiet | None:
+    """The open alerts that wait for somebody else, in one sentence; None when the list of needs says it all. Without
     ``is_looked_at`` nobody knows whether anything is wrong, so nothing says that nothing is."""
-    others = [row for row in alerts if not is_waiting_for(actor, row)]
-    firing = [row for row in others if row.state == IncidentState.FIRING and not is_silent(row)]
+    firing = [row for row in others if is_calling(row)]
     if firing:
         pages = sum(row.severity == Severity.PAGE for row in firing)
         which = f", {pages} of them {_plural(pages, 'a page', 'pages')}" if 0 < pages < len(firing) else ""
@@ -219,15 +218,9 @@ def _engine_need(rollout: Rollout) -> Need:
 
 def _rollout_need(rollout: Rollout, action: str, fault: RolloutFault) -> Need:
     key = rollout_key(rollout.pk, fault)
-    return Need(rollout.phase, "", _title(rollout), rollout.reason, _page(rollout), action, alert=key)
-
-
-def _page(rollout: Rollout) -> str:
-    return reverse("rollouts:detail", args=[rollout.pk])
-
-
-def _title(rollout: Rollout) -> str:
-    return f"{rollout.candidate_version.semver} on {rollout.endpoint.name}"
+    title = f"{rollout.candidate_version.semver} on {rollout.endpoint.name}"
+    page = reverse("rollouts:detail", args=[rollout.pk])
+    return Need(rollout.phase, "", title, rollout.reason, page, action, alert=key)
 
 
 def _names(rows: Iterable[Incident]) -> str:

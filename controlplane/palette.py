@@ -14,6 +14,7 @@ from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.kernel.actor import Actor
 from apps.registry.selectors import models_named, versions_named
+from apps.rollouts.domain.machine import word_of
 from apps.rollouts.selectors import rollout_list, sequence_list
 from apps.targets.selectors import endpoint_list
 from controlplane.context import ROOMS, SETTINGS
@@ -141,7 +142,7 @@ def _sequences(actor: Actor, words: list[str]) -> list[Hit]:
     return [
         Hit(
             f"{row.candidate_version.model.name} {row.candidate_version.semver} in {len(row.plan['waves'])} waves",
-            f"sequence, {row.phase.replace('_', ' ')}",
+            f"sequence, {word_of(row.phase)}",
             reverse("rollouts:sequence", args=[row.pk]),
         )
         for row in rows[:MOST]

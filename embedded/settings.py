@@ -10,13 +10,13 @@ from pathlib import Path
 from embedded.errors import LaunchError
 
 ROOT = Path(__file__).resolve().parent.parent
-# One thread per process: these libraries otherwise start one per core in each of eight processes.
 _PORTS = {
     "PILOTHOUSE_WEB_PORT": 8000,
     "PILOTHOUSE_AGENT_PORT": 7070,
     "PILOTHOUSE_GATEWAY_PORT": 7080,
     "PILOTHOUSE_GATEWAY_ADMIN_PORT": 7081,
 }
+# One thread per process: these libraries otherwise start one per core in each of eight processes.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -72,11 +72,13 @@ def _fault_by_column(
 ) -> InvalidInputError:
     try:
         document = json.loads(body, parse_int=lambda text: int(text) if len(text) < 19 else float(text))
+        if not isinstance(document, dict):
+            return fault
         decoded = reader(document)
         schema.validate(decoded.columns, decoded.rows)
     except InvalidInputError as found:
         return found if found.code in _OF_NUMBERS else fault
-    except (ValueError, RecursionError, AttributeError):  # no JSON for Python either, or no object
+    except (ValueError, RecursionError):  # no JSON for Python either
         return fault
     return fault
 

@@ -54,25 +54,25 @@ class GatewaySync:
     def prepare(self) -> None:
         """Files for a first start; those of an earlier run are kept: they are what callers were promised."""
         for name, empty in ((CDS, render_clusters([])), (RDS, render_routes([]))):
-            self._good[name] = self._read(name) or empty
+            self._good[name] = self._read(name, empty)
         self.ports_in_use = frozenset(ports_of(self._good[CDS]))
 
-    def _read(self, name: str) -> Document | None:
-        """What this agent has written, or None. A damaged file is left where it is: an Envoy that runs goes on with
+    def _read(self, name: str, empty: Document) -> Document:
+        """What this agent has written, or `empty`. A damaged file is left where it is: an Envoy that runs goes on with
         what it has read from it until the first `sync` writes a whole one, and an empty one would take its routes."""
         path = self._paths[name]
         try:
             found = read_json(path)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             log.warning("gateway_file_unreadable", path=str(path), error=str(error))
-            return None
+            return empty
         if found is None:
-            write_json(path, render_clusters([]) if name == CDS else render_routes([]))
-            return None
+            write_json(path, empty)
+            return empty
         resources = found.get("resources") if isinstance(found, dict) else None
         if not isinstance(resources, list) or found.get("version_info") != version_of(resources):
             log.warning("gateway_file_unreadable", path=str(path), error="its content is not what its version says")
-            return None
+            return empty
         return dict(found)
 
     async def sync(

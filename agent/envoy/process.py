@@ -69,7 +69,7 @@ class EnvoyProcess:
                 admin_port=self._settings.gateway_admin_port,
                 cds_path=str(self._folder / "cds.json"),
                 rds_path=str(self._folder / "rds.json"),
-                unserved_log_path=str(self._settings.home / "logs" / "unserved.log"),
+                unserved_log_path=str(self._settings.unserved_log),
                 access_log_path=access_log,
             )
         )

@@ -87,7 +87,7 @@ class Launcher:
         path = self.config_path(instance.slot)
         try:
             is_same = read_json(path) == config
-        except (ValueError, OSError):
+        except ValueError:
             is_same = False
         if not is_same:
             write_json(path, config)
@@ -156,7 +156,7 @@ class Launcher:
         """Those that can be used: without a record a process is a leftover, but the agent must start."""
         try:
             found = read_json(self._path) or []
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             log.warning("instances_unreadable", error=str(error))
             return []
         usable = [raw for raw in found if _is_record(raw)] if isinstance(found, list) else []
@@ -175,7 +175,7 @@ class Launcher:
             key, spec, replica, _ = path.name.rsplit(".", 3)
             slot = Slot(path.parent.name, key, spec, int(replica))
             port = int(read_json(path)["port"]) if path == self.config_path(slot) else 0
-        except (psutil.Error, ValueError, IndexError, KeyError, TypeError, OSError):
+        except (psutil.Error, ValueError, IndexError, KeyError, TypeError):
             return None
         if not port:
             return None

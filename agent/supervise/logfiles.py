@@ -41,7 +41,7 @@ def forget_old_logs(logs: Path, in_use: Collection[Path], most: int = MOST_OLD_L
     """
     kept = {*in_use, *(path.with_name(path.name + ".1") for path in in_use)}
     try:
-        for folder in (entry for entry in logs.iterdir() if entry.is_dir()):
+        for folder in logs.glob("*/"):
             ended = [path for path in folder.iterdir() if path not in kept]
             ended.sort(key=lambda path: path.stat().st_mtime, reverse=True)
             for path in ended[most:]:

@@ -19,6 +19,8 @@ import redis
 import redis.asyncio
 import structlog
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +37,13 @@ def redis_client() -> redis.Redis:
     """This process's synchronous client, with short timeouts: Redis is an accelerator here, never the truth."""
     return redis.Redis.from_url(
         settings.PILOTHOUSE_REDIS_URL, socket_timeout=2.0, socket_connect_timeout=2.0, health_check_interval=30
+    )
+
+
+def redis_once() -> redis.Redis:
+    """A client for one look, to be closed: one connection and no second attempt, since whoever looks comes again."""
+    return redis.Redis.from_url(
+        settings.PILOTHOUSE_REDIS_URL, socket_timeout=2.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0)
     )
 
 

@@ -154,6 +154,20 @@ class TestFencing:
         assert "broken.json" in again.warnings[0]
         assert again.unreadable == ["broken"]
 
+    @pytest.mark.parametrize("stands_in", [False, True])
+    def test_a_damaged_record_is_no_warning_any_more_once_the_endpoint_is_applied_again(
+        self, store: EndpointStore, stands_in: bool
+    ) -> None:
+        (store._folder / "broken.json").write_text("[" * 100_000)
+        again = EndpointStore(store._folder)
+        again.load()
+        found = parse_plan(plan(1, {"v1": 10_000}, endpoint="broken"))
+        if stands_in:
+            again.stand_in("broken", 1, found)
+            assert ["broken.json" in text for text in again.warnings] == [True]
+        again.put("broken", 2, found)
+        assert (again.warnings, again.unreadable) == ([], [])
+
 
 @pytest.mark.real
 class TestOverHttp:

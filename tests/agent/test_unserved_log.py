@@ -192,10 +192,14 @@ def test_slots_that_the_control_plane_will_never_take_are_said_and_hold_up_nothi
     assert len(door.batches) == 2
 
 
-def test_a_damaged_state_begins_at_the_end_of_the_log(reader: Reader, door: Door) -> None:
+ENDLESS = '{"rows": [], "streams": [], "pending": null, "log": {"inode": 1e999, "head": "", "offset": 0}}'
+
+
+@pytest.mark.parametrize("damage", ['{"log": 1}', "[" * 100_000, "\0" * 64, ENDLESS], ids=len)
+def test_a_damaged_state_begins_at_the_end_of_the_log(reader: Reader, door: Door, damage: str) -> None:
     reader.write(line(), line())
     reader.once()
-    (reader.home / "state" / "unserved.json").write_text('{"log": 1}')
+    (reader.home / "state" / "unserved.json").write_text(damage)
     reader.crash()
     reader.once()
     reader.write(line(1))
@@ -213,6 +217,21 @@ def test_a_log_that_is_too_large_is_cut_and_every_line_of_it_counted(
     assert door.counted().total() == 400
     assert reader.log.stat().st_size <= 6000
     assert reader.log.with_name("unserved.log.1").exists()
+
+
+def test_a_log_is_cut_while_the_control_plane_is_away(
+    reader: Reader, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.unserved.MAX_BYTES", 4000)
+    door.is_away = True
+    for second in range(40):
+        reader.write(*[line(second)] * 10)
+        reader.once()
+    assert reader.log.stat().st_size <= 6000
+    door.is_away = False
+    reader.crash()
+    reader.once()
+    assert door.counted().total() == 400
 
 
 def test_rows_are_bounded_and_the_oldest_go_first() -> None:

@@ -199,7 +199,7 @@ def test_a_server_that_never_answers_is_named_and_the_program_ends_with_1(world:
     assert f"{url} does not answer" in done.stderr
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "http://", "ftp://here", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("url", ["http://[::1", "http://", "ftp://here", "http://127.0.0.1:99999", "http://xn--a"])
 def test_an_address_that_is_none_is_a_mistake_of_usage_and_no_traceback(program: Program, url: str) -> None:
     done = program("bob")("models", PILOTHOUSE_URL=url)
     assert done.returncode == 2

@@ -83,8 +83,10 @@ def test_a_bound_between_two_whole_numbers_is_rounded_into_the_range() -> None:
         ("boolean", True, True), ("boolean", 1, False), ("integer", 2**31, False), ("integer", 3.0, True),
         ("double", float("nan"), False), ("double", True, False), ("string", 1, False),
         ("datetime", "2020-01-01T00:00:00", True), ("datetime", "yesterday", False), ("binary", "AAA=", True),
-        ("binary", "?", False), ("array", [1], False),
+        ("binary", "?", False), ("array", [1], False), ("long", 10**400, False), ("double", -(10**400), False),
+        ("string", "\ud800", False), ("string", [1], False), ("long", {}, False),
     ],
+    ids=lambda value: str(value)[:12],
 )  # fmt: skip
 def test_values_are_judged_as_serving_judges_them(kind: str, value: Any, is_fine: bool) -> None:
     declared = Signature.of({"inputs": [{"name": "x", "type": kind}]}, {})

@@ -123,6 +123,12 @@ def test_csv_in_another_charset_is_refused_and_not_misread(invoke: Any) -> None:
     assert invoke(content=b"-5,500,AA\n", headers={"content-type": "text/csv; charset=US-ASCII"}).status_code == 200
 
 
+@pytest.mark.parametrize("body", [b"NaN", b"-Infinity", b"9" * 400, b'["NaN"]', b'{"dataframe_split": NaN}'])
+def test_a_bare_number_that_json_does_not_have_is_the_callers_mistake(invoke: Any, body: bytes) -> None:
+    answer = invoke(content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "BAD_REQUEST")
+
+
 def test_an_unknown_media_type_is_refused(invoke: Any) -> None:
     answer = invoke(content=b"<x/>", headers={"content-type": "application/xml"})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")

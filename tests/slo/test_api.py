@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,16 +11,10 @@ from rest_framework.test import APIClient
 from apps.audit.models import Event
 from apps.slo.models import Burn, Objective
 from tests.api.conftest import key_of
-from tests.slo.watchtower import Tower, standing
+from tests.slo.watchtower import Tower
 
 pytestmark = pytest.mark.django_db
 NEW = {"name": "answers", "kind": "availability", "target_ppm": 995_000}
-
-
-@pytest.fixture
-def tower() -> Iterator[Tower]:
-    with standing() as found:
-        yield found
 
 
 @pytest.fixture

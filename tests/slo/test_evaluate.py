@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,15 +16,9 @@ from apps.slo.services.evaluate import Memory
 from apps.slo.services.objectives import objective_create, objective_delete, objective_update
 from apps.targets.services.connect import endpoint_remove
 from tests.fakes.targets import ALICE
-from tests.slo.watchtower import Tower, standing
+from tests.slo.watchtower import Tower
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def tower() -> Iterator[Tower]:
-    with standing() as found:
-        yield found
 
 
 def test_an_endpoint_gets_the_default_set_once_and_whoever_deletes_it_is_not_overruled(tower: Tower) -> None:

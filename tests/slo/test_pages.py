@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from apps.slo.domain.objective import DEFAULTS
 from apps.slo.models import Objective
 from apps.slo.web.typed import Typed
 from tests.cast import make_user
-from tests.slo.watchtower import Tower, standing
+from tests.slo.watchtower import Tower
 
 pytestmark = pytest.mark.django_db
 
@@ -21,12 +20,6 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True, scope="module")
 def _static_folder() -> None:
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
-
-
-@pytest.fixture
-def tower() -> Iterator[Tower]:
-    with standing() as found:
-        yield found
 
 
 @pytest.fixture

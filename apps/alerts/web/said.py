@@ -136,10 +136,14 @@ def buttons_of(actor: Actor, row: Incident) -> list[Button]:
     return [replace(one, why_not=access_refusal(actor, f"alert.{one.command}", *place) or one.why_not) for one in found]
 
 
+def is_calling(row: Incident) -> bool:
+    """Whether it fires, and nobody has taken it on or silenced it."""
+    return row.state == IncidentState.FIRING and not is_silent(row)
+
+
 def is_waiting_for(actor: Actor, row: Incident) -> bool:
-    """Whether it fires, nobody has taken it on or silenced it, and ``actor`` may take it on."""
-    is_open = row.state == IncidentState.FIRING and not is_silent(row)
-    return is_open and access_allows(actor, "alert.acknowledge", *_place(row))
+    """Whether it calls for somebody, and ``actor`` may take it on."""
+    return is_calling(row) and access_allows(actor, "alert.acknowledge", *_place(row))
 
 
 def _place(row: Incident) -> tuple[str, str | None]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from apps.registry.domain.signature import Column, Signature
+from apps.registry.domain.signature import NUMBERS, Column, Signature, bounds
 
 WHOLE = frozenset({"integer", "long"})
-NUMBERS = WHOLE | {"float", "double"}
 _NEUTRAL: Mapping[str, Any] = {"boolean": False, "string": "", "binary": "", "datetime": "2020-01-01T00:00:00"}
-_LIMITS: Mapping[str, tuple[float, float]] = {"integer": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 
 
 def plausible_row(inputs: Sequence[Mapping[str, Any]], constraints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,6 +59,7 @@ def _is_allowed(column: Column, value: Any) -> bool:
 
 def _is_text(kind: str, value: str) -> bool:
     try:
+        value.encode()  # JSON can name half of a surrogate pair, which no page can hold
         if kind == "datetime":
             datetime.fromisoformat(value)
         elif kind == "binary":
@@ -70,11 +70,11 @@ def _is_text(kind: str, value: str) -> bool:
 
 
 def _is_number(column: Column, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if not abs(value) <= sys.float_info.max:  # NaN and infinities too, and whole numbers that no float can hold
         return False
     if column.type in WHOLE and not float(value).is_integer():
         return False
-    lowest, highest = _LIMITS.get(column.type, (-math.inf, math.inf))
-    low = lowest if column.minimum is None else max(lowest, column.minimum)
-    high = highest if column.maximum is None else min(highest, column.maximum)
+    low, high = bounds(column)
     return low <= value <= high

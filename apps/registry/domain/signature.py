@@ -23,7 +23,7 @@ _RANGE: Mapping[str, tuple[float, float]] = {
     "integer": (-(2**31), 2**31 - 1),
     "long": (-(2**63), 2**63 - 1),
 }
-_NUMBERS = frozenset({"integer", "long", "float", "double"})
+NUMBERS = frozenset({"integer", "long", "float", "double"})
 
 
 class What(StrEnum):
@@ -154,17 +154,17 @@ def _values_fit(old: Column, new: Column) -> bool:
 
 
 def _range_fits(old: Column, new: Column) -> bool:
-    low, high = _bounds(old)
-    new_low, new_high = _bounds(new)
+    low, high = bounds(old)
+    new_low, new_high = bounds(new)
     return new_low <= low and high <= new_high
 
 
-def _bounds(column: Column) -> tuple[float, float]:
+def bounds(column: Column) -> tuple[float, float]:
     """The smallest and largest value that the column accepts."""
     low, high = _RANGE.get(column.type, (-math.inf, math.inf))
     low = low if column.minimum is None else max(low, column.minimum)
     high = high if column.maximum is None else min(high, column.maximum)
-    if column.values is not None and column.type in _NUMBERS and column.values:
+    if column.values is not None and column.type in NUMBERS and column.values:
         low, high = max(low, min(column.values)), min(high, max(column.values))
     return low, high
 

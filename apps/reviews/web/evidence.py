@@ -70,7 +70,8 @@ def _fill_table(block: Block, rows: Sequence[Mapping[str, Any]]) -> None:
     ordered = sorted(rows, key=_badness)
     block.head = [_head(name) for name in names]
     block.rows = [
-        [replace(_cell(name, row.get(name)), name=_head(name)) for name in names] for row in ordered[:MOST_ROWS]
+        [replace(_cell(name, row.get(name)), name=head) for name, head in zip(names, block.head, strict=True)]
+        for row in ordered[:MOST_ROWS]
     ]
     block.more_rows = max(0, len(rows) - MOST_ROWS)
 

@@ -20,6 +20,7 @@ from apps.rollouts.domain.plan import (
     Unapproved,
 )
 from apps.targets.domain.driver import Capabilities, Support
+from apps.telemetry.domain.limits import MAX_LATENCY_SECONDS
 
 MAX_STEPS = 50
 MAX_SECONDS = 30 * 24 * 3600
@@ -28,7 +29,6 @@ MIN_DEADLINE = 60
 MIN_LOOK, MAX_LOOK = 5, 7 * 24 * 3600
 MIN_HORIZON, MAX_HORIZON = 10, 365 * 24 * 3600
 MAX_WARM_SECONDS = 24 * 3600
-MAX_THRESHOLD_SECONDS = 24 * 3600  # no latency above it is ever counted (contracts, section 5)
 
 
 def plan_errors(plan: Plan, capabilities: Capabilities) -> list[FieldError]:
@@ -273,8 +273,8 @@ def _meaningful(plan: Plan) -> Iterator[FieldError]:
     for pointer, gates in _gate_lists(plan):
         for index, gate in enumerate(gates):
             over = gate.threshold_seconds
-            if over is not None and not 0 < over <= MAX_THRESHOLD_SECONDS:
-                detail = f"{gate.name}: slow is over 0 to {MAX_THRESHOLD_SECONDS} seconds, not {over:g}."
+            if over is not None and not 0 < over <= MAX_LATENCY_SECONDS:
+                detail = f"{gate.name}: slow is over 0 to {MAX_LATENCY_SECONDS:.0f} seconds, not {over:g}."
                 yield FieldError(f"{pointer}/{index}/threshold_seconds", "out_of_range", detail)
             if gate.metric is Metric.TELEMETRY_AGE and gate.limit > MAX_SECONDS:
                 detail = f"{gate.name}: reports may be at most {MAX_SECONDS} seconds old, not {gate.limit:g}."

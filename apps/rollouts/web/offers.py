@@ -112,12 +112,11 @@ def offers_for(
             if version.pk == endpoint.stable_version_id or (only_newer and (why_not or not is_newer)):
                 continue
             last = before.get((endpoint.pk, version.pk))
-            offers.append(_offer(endpoint, version, why_not, last, refusal, is_cured=not breaks))
+            offers.append(_offer(endpoint, version, why_not, breaks, last, refusal))
     return offers
 
 
-def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_not: str, *, is_cured: bool) -> Offer:
-    """``is_cured``: by time, where ``why_not`` says something."""
+def _offer(endpoint: Any, version: Any, why_not: str, breaks: str, last: Rollout | None, who_not: str) -> Offer:
     # In development nobody waits for hours of baking; everywhere else the standard pace is the default.
     pace = {"profile": FAST} if endpoint.target.environment == "development" else {}
     query = urlencode({"model": endpoint.model.name, "version": version.semver, "endpoint": endpoint.name, **pace})
@@ -131,7 +130,7 @@ def _offer(endpoint: Any, version: Any, why_not: str, last: Rollout | None, who_
         who_not=who_not,
         last=last if last is not None and last.phase in TERMINAL else None,
         at=version.created_at,
-        ways=f"{reverse('rollouts:new')}?{query}&step=where" if not is_cured else "",
+        ways=f"{reverse('rollouts:new')}?{query}&step=where" if breaks else "",
     )
 
 

@@ -63,8 +63,12 @@ def _left(left: float | None) -> str | None:
     if left is None:
         return None
     if left < -EVEN:
-        return (f"{-left:.1%}" if left > -1 else f"{-left:,.0%}").replace("%", " %") + " over"
+        return f"{_over(left)} over"
     return f"{max(0.0, left):.1%}".replace("%", " %")
+
+
+def _over(left: float) -> str:
+    return (f"{-left:.1%}" if left > -1 else f"{-left:,.0%}").replace("%", " %")
 
 
 def _left_said(left: float | None) -> str:
@@ -72,7 +76,7 @@ def _left_said(left: float | None) -> str:
     if left is None:
         return ""
     if left < -EVEN:
-        return f"the budget is overspent by {(_left(left) or '').removesuffix(' over')}"
+        return f"the budget is overspent by {_over(left)}"
     return f"{_left(left)} of the budget is left"
 
 

@@ -167,8 +167,7 @@ class FreezesView(ApiView):
     def post(self, request: Request) -> Response:
         asked = body_of(request, FreezeBody)
         starts_at = asked.get("starts_at") or now()
-        if starts_at < asked["ends_at"]:  # else the service says what is wrong
-            freeze_check_ahead(asked["ends_at"])
+        freeze_check_ahead(starts_at, asked["ends_at"])
         window = freeze_create(
             actor=actor_of(request),
             starts_at=starts_at,

@@ -53,9 +53,10 @@ def freeze_create(
     return window
 
 
-def freeze_check_ahead(ends_at: datetime) -> None:
-    """Raises InvalidInput: with the year mistyped, somebody believes production frozen, and it is not."""
-    if ends_at <= now():
+def freeze_check_ahead(starts_at: datetime, ends_at: datetime) -> None:
+    """Raises InvalidInput: with the year mistyped, somebody believes production frozen, and it is not. One that ends
+    before it starts is refused when it is made."""
+    if starts_at < ends_at <= now():
         detail = f"This window was over at {ends_at:%Y-%m-%d %H:%M} UTC and would freeze nothing; is the date right?"
         raise InvalidInput.at("/ends_at", "already_over", detail)
 

@@ -64,8 +64,7 @@ def _create(request: HttpRequest, typed: dict[str, str]) -> FreezeWindow:
     if len(typed["reason"]) > REASON_LENGTH:
         raise InvalidInput.at("/reason", "too_long", f"Say it in at most {REASON_LENGTH} characters.")
     starts_at, ends_at = _time(typed, "starts_at") or now(), _time(typed, "ends_at") or _missing_end()
-    if starts_at < ends_at:  # else the service says what is wrong
-        freeze_check_ahead(ends_at)
+    freeze_check_ahead(starts_at, ends_at)
     return freeze_create(
         actor=actor_of_request(request),
         starts_at=starts_at,

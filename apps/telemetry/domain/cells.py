@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from apps.telemetry.domain.limits import MAX_COUNT, MAX_SUM_NS
 
 FATES = ("good", "client_4xx", "model_error", "timeout", "other_5xx")
 Counts = npt.NDArray[np.int64]
+K = TypeVar("K", bound=Hashable)
 
 
 class CellKey(NamedTuple):
@@ -129,12 +130,17 @@ def cell_of(
 def merged(parts: Iterable[tuple[CellKey, Cell]]) -> dict[CellKey, Cell]:
     """Cells added up per key."""
     found: dict[CellKey, Cell] = {}
+    add_up(found, parts)
+    return found
+
+
+def add_up(found: dict[K, Cell], parts: Iterable[tuple[K, Cell]]) -> None:
+    """Add each part to what ``found`` has of its key; the first of a key is taken as it is."""
     for key, cell in parts:
         if key in found:
             found[key].add(cell)
         else:
             found[key] = cell
-    return found
 
 
 def rescaled(buckets: dict[int, int], schema: int) -> dict[int, int]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from apps.kernel.errors import InvalidInput
 from apps.kernel.stats.buckets import ZERO_THRESHOLD, bucket_index
 from apps.telemetry.domain.batch import FUTURE_SECONDS, PAST_SECONDS, ROUTES, SLOT_SECONDS, Rejection, text
-from apps.telemetry.domain.cells import FATES, Cell, CellKey
+from apps.telemetry.domain.cells import FATES, Cell, CellKey, add_up
 from apps.telemetry.domain.known import Known, KnownEndpoint
 from apps.telemetry.domain.limits import MAX_LATENCY_SECONDS, MAX_SUM_SECONDS
 from apps.telemetry.domain.tally import LATE_SECONDS, Tally
@@ -85,11 +85,7 @@ class Parsed:
 
     def include(self, other: Parsed, places: Sequence[int] | None = None) -> None:
         """Add a part of the same body; ``places`` are its items' indexes in the whole."""
-        for key, cell in other.cells.items():
-            if key in self.cells:
-                self.cells[key].add(cell)
-            else:
-                self.cells[key] = cell
+        add_up(self.cells, other.cells.items())
         self.tally.add(other.tally)
         for code, count in other.reasons.items():
             self.reasons[code] = self.reasons.get(code, 0) + count

@@ -24,7 +24,7 @@ import orjson
 from apps.kernel.errors import DriverError
 from apps.kernel.outbound import OutboundFault, outbound_request
 from apps.telemetry.domain.batch import SLOT_SECONDS
-from apps.telemetry.domain.cells import FATES, Cell, cell_of, rescaled
+from apps.telemetry.domain.cells import FATES, Cell, add_up, cell_of, rescaled
 from apps.telemetry.domain.observations import fate_of
 from apps.telemetry.domain.readings import moved, spread
 from apps.telemetry.drivers.base import Pulled, PulledCell, texts
@@ -64,10 +64,10 @@ class Prometheus:
         for labels, at, grown in _increases(requests, since):
             key = self._key(labels, at)
             if round(grown):
-                _put(cells, key, cell_of(fates={self._fate(labels): round(grown)}))
+                add_up(cells, [(key, cell_of(fates={self._fate(labels): round(grown)}))])
         timed, resolution = (self._native if self._is_native else self._classic)(window, since, until)
         for key, cell in timed:
-            _put(cells, key, cell)
+            add_up(cells, [(key, cell)])
         parts = [PulledCell(variant, route, slot, cell) for (variant, route, slot), cell in sorted(cells.items())]
         return Pulled(since, until, parts, newest, resolution)
 
@@ -272,13 +272,6 @@ def _later(newest: float | None, values: list[Any]) -> float | None:
         return newest
     at = float(values[-1][0])
     return at if newest is None else max(newest, at)
-
-
-def _put(cells: dict[tuple[str, str, int], Cell], key: tuple[str, str, int], cell: Cell) -> None:
-    if key in cells:
-        cells[key].add(cell)
-    else:
-        cells[key] = cell
 
 
 def _quoted(text: str) -> str:

@@ -6,22 +6,18 @@ from __future__ import annotations
 from typing import Final, cast
 
 import orjson
-import redis
-from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from apps.kernel.live import redis_once
 from apps.telemetry.domain.fill import Fill
 
 TOLD_SECONDS: Final = 30
 """Six times the pause between two tellings (ingest/teller.py)."""
-REDIS_SECONDS: Final = 2
 _PROCESSES: Final = "ingest:processes"
 
 
 def fill_tell(fill: Fill) -> None:
     """Say how full this process's door is. Raises redis.RedisError."""
-    with _client() as client, client.pipeline() as both:
+    with redis_once() as client, client.pipeline() as both:
         both.set(_key(fill.process), orjson.dumps(fill.to_json()), ex=TOLD_SECONDS)
         both.sadd(_PROCESSES, fill.process)
         both.execute()
@@ -29,7 +25,7 @@ def fill_tell(fill: Fill) -> None:
 
 def fills_told() -> list[Fill]:
     """What every process said within TOLD_SECONDS. Raises redis.RedisError; ValueError for what is no fill."""
-    with _client() as client:
+    with redis_once() as client:
         names = sorted(name.decode() for name in cast("set[bytes]", client.smembers(_PROCESSES)))
         if not names:
             return []
@@ -38,14 +34,6 @@ def fills_told() -> list[Fill]:
         if silent:  # ended; one that speaks at this moment adds itself again with its next word
             client.srem(_PROCESSES, *silent)
     return [Fill.from_json(orjson.loads(one)) for one in told if one is not None]
-
-
-def _client() -> redis.Redis:
-    """One connection and no second attempt: who tells comes again anyway, and who looks has more to look at."""
-    return redis.Redis.from_url(
-        settings.PILOTHOUSE_REDIS_URL, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )  # fmt: skip
 
 
 def _key(process: str) -> str:
