@@ -159,7 +159,7 @@ def running_agent(
 
     serving_command: another program than `python -m serving`, for tests that need one to misbehave.
     """
-    ports = free_ports(3 + _SERVING_PORTS)
+    ports = free_ports(3)
     low = _free_block(_SERVING_PORTS)
     extra = ["--serving-command", serving_command] if serving_command else []
     agent = RunningAgent(

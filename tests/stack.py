@@ -57,7 +57,7 @@ def eventually(look: Callable[[], T], *, seconds: float, what: str, every: float
     while time.monotonic() < deadline:
         try:
             seen = look()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, psutil.Error) as error:
             seen = error
         else:
             if seen:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from scipy import stats
 
 from agent.testing import RunningAgent
 
@@ -63,14 +64,23 @@ def of(observed: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def counts(agent: RunningAgent, requests: int, path: str = "/serve/late-arrival/x", **headers: str) -> Counter[str]:
-    """How many of `requests` each variant answered; anything but 200 is counted by its status."""
+    """How many of `requests` each variant answered; what is no 200 is counted by its status, no answer by its error."""
     found: Counter[str] = Counter()
     with httpx.Client(base_url=agent.gateway_url, trust_env=False) as client:
         for _ in range(requests):
-            response = client.get(path, headers=headers)
+            try:
+                response = client.get(path, headers=headers)
+            except httpx.TransportError as error:
+                found[type(error).__name__] += 1
+                continue
             ok = response.status_code == 200
             found[response.headers["x-pilothouse-variant"] if ok else str(response.status_code)] += 1
     return found
+
+
+def is_share(part: int, whole: int, share: float) -> bool:
+    """Whether `part` of `whole` can be a share that lots were drawn for: a right one is denied once in 100,000 runs."""
+    return bool(stats.binomtest(part, whole, share).pvalue > 1e-5)
 
 
 @dataclass

@@ -162,7 +162,7 @@ def test_a_long_poll_is_answered_by_news_and_not_by_memory_or_time(agent: Runnin
 def test_memory_and_cpu_of_a_process_are_seen(agent: RunningAgent) -> None:
     agent.apply(plan(1, {"v1": 10_000}))
     agent.wait_for(lambda: of(agent.observed("late-arrival"), "v1")["memory_bytes"] > 1_000_000, "memory to be seen")
-    assert of(agent.observed("late-arrival"), "v1")["cpu_seconds"] > 0
+    agent.wait_for(lambda: of(agent.observed("late-arrival"), "v1")["cpu_seconds"] > 0, "processor time to be seen")
 
 
 def test_a_frozen_process_is_unready_and_its_requests_go_to_the_failover(agent: RunningAgent) -> None:
@@ -183,12 +183,12 @@ def test_a_variant_that_comes_back_must_be_ready_again_before_it_gets_weight(age
     agent.apply(plan(1, {"v1": 5000, "v2": 5000}, variant("v1"), slow))
     agent.apply(plan(2, {"v1": 10_000}))
     agent.put(plan(3, {"v1": 5000, "v2": 5000}, variant("v1"), slow))
-    answers = counts(agent, 50)
+    answers = counts(agent, 20)
     seen = agent.wait_for(
         lambda: (found := agent.observed("late-arrival"))["applied_generation"] == 3 and found, "v2 to be back"
     )
     assert seen["route"]["period"] == 3
-    assert answers == {"v1": 50}
+    assert answers == {"v1": 20}
 
 
 def test_a_taken_gateway_port_is_a_warning_and_heals_by_itself(tmp_path: Any) -> None:

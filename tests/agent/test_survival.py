@@ -41,8 +41,7 @@ async def test_traffic_goes_on_while_the_agent_is_dead_and_its_successor_adopts_
     assert len(before) == 3
     async with steady_load(agent) as load:
         agent.kill()
-        await asyncio.sleep(0.5)
-        assert load.total > 0
+        await asyncio.to_thread(agent.wait_for, lambda: load.total > 0, "callers to be answered")
         await asyncio.to_thread(agent.start)
         await asyncio.to_thread(
             agent.wait_for,
@@ -71,6 +70,7 @@ def test_a_process_that_died_while_the_agent_was_dead_is_started_again_once(agen
 
     agent.wait_for(is_back, "v1 to be back")
     assert len(family(agent)) == 2
+    agent.wait_for(lambda: counts(agent, 5) == {"v1": 5}, "traffic to come back")
     assert counts(agent, 20) == {"v1": 20}
 
 
@@ -141,8 +141,8 @@ def test_a_killed_gateway_is_back_with_the_same_routes(agent: RunningAgent) -> N
         except httpx.HTTPError:
             return False
 
-    agent.wait_for(answers, "the gateway to answer again", 15)
-    assert now() - killed_at < 10  # about one second on a quiet machine
+    agent.wait_for(answers, "the gateway to answer again", 60)
+    assert now() - killed_at < 30  # about one second on a quiet machine
     agent.apply(plan(2, {"v1": 10_000}))
     assert len(family(agent)) == 2
 

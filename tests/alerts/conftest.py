@@ -17,8 +17,14 @@ from apps.accounts.services.teams import team_create
 from apps.kernel.actor import SYSTEM, Actor
 from tests.audit.flushable import django_db_setup
 from tests.cast import make_user
+from tests.fakes.disk import disk_has
 
 __all__ = ["django_db_setup"]
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_has(monkeypatch, used_percent=10)
 
 
 @dataclass(frozen=True)

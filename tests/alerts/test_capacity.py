@@ -42,19 +42,13 @@ from embedded.postgres import ADMIN, DISPOSABLE
 from embedded.secret_files import ensure_secret
 from embedded.services import Services
 from embedded.valkey import Valkey
-from tests.alerts.test_sources import Disk
+from tests.fakes.disk import disk_has
 from tests.fakes.targets import ALICE, FakeSite, make_site
 from tests.serving import artifacts
 from tests.serving.processes import ControlPlane, ServingProcess, eventually
 
 pytestmark = pytest.mark.django_db
 CONNECTIONS = 24
-
-
-@pytest.fixture(autouse=True)
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the disk of the machine that runs the tests."""
-    monkeypatch.setattr(alert_capacity.shutil, "disk_usage", lambda _: Disk(100, 10, 90))
 
 
 def standing() -> dict[str, str]:
@@ -121,7 +115,7 @@ def test_who_may_not_look_keeps_the_alert_and_all_others_are_looked_at(
         eventually(lambda: "capacity:database" in standing())
         with administrator(small_postgres) as admin:
             admin.execute("REVOKE SELECT ON pg_stat_activity FROM PUBLIC")
-    monkeypatch.setattr(alert_capacity.shutil, "disk_usage", lambda _: Disk(100, 90, 10))
+    disk_has(monkeypatch, used_percent=90)
     assert standing() == {"capacity:database": "ticket", "capacity:disk": "ticket"}
     with administrator(small_postgres) as admin:
         admin.execute("GRANT SELECT ON pg_stat_activity TO PUBLIC")
@@ -189,6 +183,7 @@ def test_the_memory_of_a_machine_is_told_once_for_all_its_targets_and_ends(
     tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real agent says what its machine has. The machine cannot be filled for a test: the limits are moved instead."""
+    monkeypatch.setattr(alert_capacity, "MACHINE_SECONDS", 30.0)
     with running_agent(tmp_path) as agent:
         settings.PILOTHOUSE_TOKEN_ROOTS = (agent.token_file.parent,)
         connection = {"url": agent.url, "token_file": str(agent.token_file)}

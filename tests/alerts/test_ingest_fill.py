@@ -28,7 +28,6 @@ from apps.telemetry.services.fills import fill_tell, fills_told
 from controlplane import alert_capacity
 from embedded.console import quiet
 from embedded.valkey import Valkey
-from tests.alerts.test_sources import Disk
 from tests.fakes.targets import make_site
 from tests.serving.processes import eventually, free_port
 from tests.worker.support import environment, running
@@ -39,8 +38,7 @@ TOKEN = "a-token-for-this-test"
 
 @pytest.fixture(autouse=True)
 def only_the_doors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the disk, the connections and the memory of the machine that runs the tests."""
-    monkeypatch.setattr(alert_capacity.shutil, "disk_usage", lambda _: Disk(100, 10, 90))
+    """Not the connections and the memory of the machine that runs the tests."""
     monkeypatch.setattr(alert_capacity, "PARTS", {"ingest": alert_capacity.PARTS["ingest"]})
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -23,21 +22,10 @@ from apps.telemetry.models import Slot
 from controlplane import alert_sources
 from tests.api.world import World, make_world
 from tests.cast import make_actor
+from tests.fakes.disk import disk_has
 from tests.web.conftest import report
 
 pytestmark = pytest.mark.django_db
-
-
-class Disk(NamedTuple):
-    total: int
-    used: int
-    free: int
-
-
-@pytest.fixture(autouse=True)
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the disk of the machine that runs the tests."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100, 10, 90))
 
 
 @pytest.fixture
@@ -79,7 +67,7 @@ def test_looking_again_writes_nothing(world: World) -> None:
 def test_a_disk_above_80_percent_is_a_ticket_and_above_95_a_page(
     db: None, monkeypatch: pytest.MonkeyPatch, used: int, severity: str | None
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(100, used, 100 - used))
+    disk_has(monkeypatch, used_percent=used)
     sources_look()
     found = Incident.objects.filter(source="capacity").first()
     assert (found.severity if found else None) == severity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,8 @@ def _served(name: str, model: Model, target: Any, team: Team) -> dict[str, str]:
         title="May it?", request="", plan_hash=HASH, evidence={},
     )  # fmt: skip
     freeze = freeze_create(
-        actor=SYSTEM, endpoint_id=endpoint.pk, starts_at=now().replace(year=2097), ends_at=now().replace(year=2098),
-        reason="a test",
+        actor=SYSTEM, endpoint_id=endpoint.pk, reason="a test",
+        starts_at=now() + timedelta(days=26_000), ends_at=now() + timedelta(days=26_001),
     )  # fmt: skip
     build = ImageBuild.objects.create(
         target=target, version=versions["1.0.0"], image="registry.example.com/a:1", base="python:3.11", asked_by="x"

@@ -13,6 +13,7 @@ from apps.kernel.actor import SYSTEM
 from apps.registry.services.register import model_create, version_register
 from apps.rollouts.models import Rollout
 from apps.rollouts.services.lifecycle import rollout_start
+from apps.slo.services import evaluate
 from apps.targets.models import Endpoint
 from apps.targets.services.connect import endpoint_create, target_create, target_probe
 
@@ -62,7 +63,11 @@ def artifact(folder: Path, content: str, extra_column: bool = False) -> Path:
 
 
 def make_world(folder: Path) -> World:
-    """Model ``late-arrival`` 1.0.0, 1.1.0 and 2.0.0 (another schema); target ``here``; endpoint ``late-arrival``."""
+    """Model ``late-arrival`` 1.0.0, 1.1.0 and 2.0.0 (another schema); target ``here``; endpoint ``late-arrival``.
+
+    In the product a name is given once; here each test has it, and a worker's memory goes by names: it begins anew.
+    """
+    evaluate._MEMORY = evaluate.Memory()
     model = model_create(actor=SYSTEM, name="late-arrival")
     versions = {}
     for semver in ("1.0.0", "1.1.0", "2.0.0"):

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.served import server, sessions_end, web
-from tests.browser.steps import FLAGS, chromium_path, first_account
+from tests.browser.steps import FLAGS, PATIENCE_MS, chromium_path, first_account
 from tests.stack import Stack, running_stack
 
 __all__ = ["server", "sessions_end", "web"]
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ FLAGS = [
     "--disable-sync",
 ]
 PASSWORD = "a long sentence for one test"
+PATIENCE_MS = 60_000
+"""Simulations, readouts and models share the machine with the browser."""
 ROLLOUT_PAGE = re.compile(r"/rollouts/ro_[0-9a-z]{26}/")
 
 

@@ -36,7 +36,7 @@ from tests.audit.flushable import django_db_setup
 from tests.audit.logs import sign
 from tests.browser.acting import age_session, asks, drain, key_made, person, post, signed_client
 from tests.browser.conftest import is_fault
-from tests.browser.steps import FLAGS, PASSWORD, chromium_path
+from tests.browser.steps import FLAGS, PASSWORD, PATIENCE_MS, chromium_path
 from tests.stack import ROOT
 
 __all__ = ["django_db_setup"]
@@ -102,7 +102,7 @@ def page(ana: User, web: str, chromium: Browser) -> Iterator[Page]:
     """Ana's page, signed in by her password; its console must be empty at the end."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, base_url=web)
     found = context.new_page()
-    found.set_default_timeout(60_000)
+    found.set_default_timeout(PATIENCE_MS)
     said: list[str] = []
     found.on("console", lambda one: said.append(one.text) if is_fault(one) else None)
     found.on("pageerror", lambda error: said.append(str(error)))

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from playwright.sync_api import Page, expect
 from demo.data import replay
 from demo.traffic import infer_body
 from tests.browser.axe import violations
+from tests.browser.steps import PATIENCE_MS
 from tests.stack import Stack, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -43,12 +43,8 @@ def begun() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _patient(page: Page) -> Iterator[None]:
-    """Simulations, readouts and two models share the machine with the browser."""
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    yield
-    expect.set_options(timeout=5_000)
+def _patient(page: Page) -> None:
+    page.set_default_timeout(PATIENCE_MS)
 
 
 def said(answer: httpx.Response) -> dict[str, Any]:
@@ -209,4 +205,4 @@ def _answers(product: Stack) -> set[str]:
     """Which versions answer somebody without an arm."""
     url = f"{product.gateway}/serve/late-arrival/v2/models/late-arrival"
     with httpx.Client(timeout=10) as client:
-        return {client.get(url).headers["x-pilothouse-version"] for _ in range(20)}
+        return {client.get(url).headers.get("x-pilothouse-version", "") for _ in range(20)}

@@ -14,14 +14,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.axe import broken_rules
-from tests.browser.steps import ROLLOUT_PAGE
+from tests.browser.steps import PATIENCE_MS, ROLLOUT_PAGE
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_an_experiment_is_designed_in_the_wizard_and_decides_the_rollout(page: Page, product: Stack) -> None:
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto("/")
     page.get_by_role("link", name="Roll out 1.1.0", exact=True).first.click()
     page.locator("label.choice", has_text="A/B").click()

@@ -17,21 +17,21 @@ from tests.browser.axe import broken_rules
 from tests.browser.steps import PASSWORD, start_from_the_fleet
 from tests.stack import Stack, eventually
 
-pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(1200)]
 
 
 def serving_versions(product: Stack, requests: int = 40) -> Counter[str]:
     """Which versions answer now, by the header of real answers."""
     with httpx.Client(timeout=10) as client:
         url = f"{product.gateway}/serve/late-arrival/v2/models/late-arrival"
-        return Counter(client.get(url).headers["x-pilothouse-version"] for _ in range(requests))
+        return Counter(client.get(url).headers.get("x-pilothouse-version", "") for _ in range(requests))
 
 
 def test_wizard_to_promoted(page: Page, product: Stack) -> None:
     start_from_the_fleet(page, "1.1.0")
     expect(page.locator("main")).to_contain_text(re.compile(r"ready and warm"), timeout=60_000)
     # No reload from here on: the page follows the rollout by itself.
-    expect(page.locator(".verdict")).to_contain_text(re.compile("promoted", re.IGNORECASE), timeout=240_000)
+    expect(page.locator(".verdict")).to_contain_text(re.compile("promoted", re.IGNORECASE), timeout=600_000)
     expect(page.locator("main")).to_contain_text("bakes 15 s")
     page.goto("/")
     expect(page.locator("main")).to_contain_text("1.1.0")
@@ -125,7 +125,7 @@ def test_the_keyboard_alone_finds_goes_and_asks_for_help(page: Page) -> None:
     page.wait_for_url(re.compile("/settings/targets/"))
     page.keyboard.press("g")
     page.keyboard.press("f")
-    page.wait_for_url(re.compile(r"/$"))  # loaded: a key before that is nobody's
+    page.wait_for_url(re.compile(r"//[^/]+/$"))  # loaded: a key before that is nobody's
     expect(page.get_by_role("heading", name="Fleet")).to_be_visible()
     page.keyboard.press("j")
     expect(page.locator("tr.is-here")).to_have_count(1)

@@ -34,7 +34,7 @@ from apps.telemetry.models import Label, RollUp, RollUpMark
 from tests.api.world import World, make_world
 from tests.audit.flushable import django_db_setup
 from tests.browser.conftest import is_fault
-from tests.browser.steps import FLAGS, chromium_path
+from tests.browser.steps import FLAGS, PATIENCE_MS, chromium_path
 from tests.browser.test_experiment_pages import PICTURES, looked_at
 from tests.cast import make_user
 from tests.telemetry.test_slots import wire
@@ -44,7 +44,6 @@ __all__ = ["django_db_setup"]
 pytestmark = [pytest.mark.browser, pytest.mark.real, pytest.mark.timeout(900)]
 ENDPOINT = "/endpoints/late-arrival/"
 PROBE = "are-you-there"
-PATIENCE_MS = 60_000
 """Nothing here is about how fast a page is; the machine may be busy with other things."""
 
 
@@ -91,14 +90,12 @@ def seen(world: World, web: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": web}])
         found = context.new_page()
         found.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
         said: list[str] = []
         found.on("console", lambda one: said.append(one.text) if is_fault(one) else None)
         found.on("pageerror", lambda error: said.append(str(error)))
         yield found
         found.goto("about:blank")
         browser.close()
-    expect.set_options(timeout=5_000)  # Playwright's own
     assert said == []
 
 

@@ -25,7 +25,7 @@ from apps.registry.services.importing import import_run
 from tests.api.world import World, make_world
 from tests.audit.flushable import django_db_setup
 from tests.browser.conftest import is_fault
-from tests.browser.steps import FLAGS, chromium_path
+from tests.browser.steps import FLAGS, PATIENCE_MS, chromium_path
 from tests.browser.test_experiment_pages import looked_at
 from tests.cast import make_user
 from tests.registry.files import work
@@ -66,7 +66,7 @@ def page(world: World, web: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         name = product_settings.SESSION_COOKIE_NAME
         context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": web}])
         found = context.new_page()
-        found.set_default_timeout(60_000)
+        found.set_default_timeout(PATIENCE_MS)
         said: list[str] = []
         # A refused form is answered with 422, and the browser tells the console of it.
         found.on("console", lambda one: said.append(one.text) if is_fault(one) and " 422 " not in one.text else None)

@@ -97,7 +97,7 @@ def test_a_program_struck_in_every_phase_changes_no_outcome_and_no_answer(
         eventually(lambda: is_whole(stack), seconds=90, what="a whole product")
         aborted = back(stack, name, fault)
         eventually(lambda: is_whole(stack), seconds=90, what="a whole product")
-        aborted.until(lambda _: aborted.shares[-1] == 0, seconds=10, what="all traffic on stable")
+        aborted.until(lambda _: aborted.shares[-1] == 0, seconds=60, what="all traffic on stable")
         silence = callers.longest_silence_since(began)
     called = len(callers.answered) + len(callers.failed)
     measured(f"{name} {fault}: {len(callers.failed)} of {called} calls failed, {silence:.1f} s without an answer")

@@ -74,7 +74,7 @@ def test_a_bad_candidate_goes_back_though_agent_gateway_and_serving_are_killed(
         row = rollout.until(has_ended, seconds=180, what="the end")
         assert row["phase"] == "rolled_back", row["reason"]
         assert "1.1.0" in callers.answered_since(killed_at)
-        rollout.until(lambda _: rollout.routes[-1] == {"v1-1-0": 10_000}, seconds=10, what="all traffic on stable")
+        rollout.until(lambda _: rollout.routes[-1] == {"v1-1-0": 10_000}, seconds=60, what="all traffic on stable")
         eventually(lambda: is_whole(stack), seconds=60, what="a whole product")
 
         stable_killed_at = time.monotonic()

@@ -21,13 +21,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.testing import free_ports
 from embedded import state
 from embedded.console import quiet
-from embedded.ports import free_port
 from embedded.processes import is_alive
 from embedded.services import Services
 from embedded.settings import ROOT
 from embedded.supervise import leftover
+
+pytestmark = pytest.mark.timeout(600)
 
 MANAGE = """\
 import sys
@@ -90,8 +92,8 @@ def terminal() -> Iterator[Terminal]:
         (root / name).write_text(text)
     chosen = {name: value for name, value in os.environ.items() if not name.startswith(("PILOTHOUSE_", "DJANGO_"))}
     chosen = {name: value for name, value in chosen.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
-    names = ("WEB", "AGENT", "GATEWAY", "GATEWAY_ADMIN")
-    terminal = Terminal(root, chosen | {f"PILOTHOUSE_{name}_PORT": str(free_port()) for name in names})
+    ports = zip(("WEB", "AGENT", "GATEWAY", "GATEWAY_ADMIN"), free_ports(4), strict=True)
+    terminal = Terminal(root, chosen | {f"PILOTHOUSE_{name}_PORT": str(port) for name, port in ports})
     try:
         yield terminal
     finally:
@@ -100,7 +102,7 @@ def terminal() -> Iterator[Terminal]:
         shutil.rmtree(root)
 
 
-def until(condition: Callable[[], object], seconds: float = 90.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"

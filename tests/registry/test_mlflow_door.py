@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -195,8 +196,8 @@ def test_computed_aliases_and_the_past_are_resolved(alice: Caller, model: str) -
     assert answers == {"latest": (200, "2"), "s2": (200, "2"), "s2-1": (200, "1")}
     alias_set(actor=SYSTEM, model_name=model, alias="champion", number=1)
     alias_set(actor=SYSTEM, model_name=model, alias="champion", number=2)
-    later = f"champion__at__{now().replace(year=now().year + 1):%Y%m%dT%H%M%SZ}"
-    earlier = f"champion__at__{now().replace(year=now().year - 1):%Y%m%dT%H%M%SZ}"
+    later = f"champion__at__{now() + timedelta(days=366):%Y%m%dT%H%M%SZ}"
+    earlier = f"champion__at__{now() - timedelta(days=366):%Y%m%dT%H%M%SZ}"
     assert alice("GET", "registered-models/alias", name=model, alias=later)[1]["model_version"]["version"] == "2"
     assert alice("GET", "registered-models/alias", name=model, alias=earlier)[0] == 400
     assert alice("GET", "registered-models/alias", name=model, alias="champion__at__20269999T000000Z")[0] == 400

@@ -88,10 +88,14 @@ def served(agent: RunningAgent, stable: ModelVersion) -> Endpoint:
         actor=ALICE, name="frail", target_id=target.pk, model_id=stable.model_id, version_id=stable.pk
     )
     endpoint_reconcile(endpoint.pk, holder="test")
+    url = f"{agent.gateway_url}/serve/frail/invocations"
 
     def answers() -> bool:
         endpoint_observe(endpoint.pk)
-        answer = httpx.post(f"{agent.gateway_url}/serve/frail/invocations", json=rows(1.0), trust_env=False, timeout=30)
+        try:
+            answer = httpx.post(url, json=rows(1.0), trust_env=False, timeout=30)
+        except httpx.TransportError:  # the gateway does not listen yet
+            return False
         return answer.status_code == httpx.codes.OK
 
     eventually(answers, seconds=180)
@@ -165,7 +169,7 @@ def test_two_served_versions_are_split_by_the_gateway_and_the_better_one_ships(
     readout = decision.readout
     assert readout is not None
     arms = readout.result["primary"]["arms"]
-    assert 0.1 < arms["control"]["value"] < 0.3
+    assert 0.05 < arms["control"]["value"] < 0.4  # one call in five, of the few dozen that decided
     assert arms["treatment"]["value"] == 0.0
     shipped = [row for row in transitions_of(rollout.pk) if row.action == "Shift"][1]
     assert shipped.reason.startswith("the experiment says ship: errors: -")

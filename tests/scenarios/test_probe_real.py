@@ -54,6 +54,10 @@ def test_probes_reach_the_forced_variant_and_are_counted_as_probes(tmp_path: Pat
             lambda: all(one["state"] == "ready" for one in agent.observed("probed")["variants"]), "both variants", 120
         )
         assert ready
+        health, forced = f"{observed['address']}/v2/health/ready", {"x-pilothouse-variant": "v1-1-0"}
+        agent.wait_for(
+            lambda: httpx.get(health, headers=forced, trust_env=False).status_code == 200, "the gateway to know it"
+        )
         assert send(observed["address"], "v1-1-0", [{"dataframe_records": [{"x": "no number"}]}, body, made]) == PROBES
         assert send(observed["address"], "v1-1-0", [made]) == PROBES
         ports = {one["key"]: one["ports"][0] for one in agent.observed("probed")["variants"]}

@@ -90,7 +90,7 @@ def test_a_full_queue_answers_503_at_once_and_says_when_to_come_back(
 def test_a_slow_prediction_is_a_504_and_who_gave_up_in_the_queue_is_not_predicted(moody_server: ServingProcess) -> None:
     timeouts, rows = moody_server.metric("requests_total", outcome="timeout"), moody_server.metric("predict_rows_total")
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(ask, moody_server, "sleep 3")
+        slow = pool.submit(ask, moody_server, "sleep 4")
         eventually(lambda: moody_server.metric("requests_in_flight") == 1)
         waiting = ask(moody_server)
         assert (waiting.status_code, waiting.json()["code"]) == (504, "predict_timeout")
@@ -113,7 +113,7 @@ def test_health_is_answered_while_the_model_works(patient_server: ServingProcess
 
 
 def test_a_model_that_hangs_makes_the_instance_unready_but_not_dead(moody_server: ServingProcess) -> None:
-    assert ask(moody_server, "sleep 6").status_code == 504
+    assert ask(moody_server, "sleep 8").status_code == 504
     eventually(lambda: moody_server.status() == 503)  # after three timeouts of 1.5 s
     assert moody_server.status("/v2/health/live") == 200
     eventually(lambda: moody_server.status() == 200)

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 
 from tests.serving import artifacts
 from tests.serving.conftest import Start
-from tests.serving.processes import ServingProcess, eventually
+from tests.serving.processes import START_SECONDS, ServingProcess, eventually
 
 ROW = {"inputs": {"x": [1.0], "mood": ["ok"]}}
 
@@ -39,7 +38,7 @@ def test_live_answers_while_the_model_loads_and_ready_only_after(flights: Path, 
     seen: Counter[tuple[int, int]] = Counter()
     while (0, 0) not in seen and not seen:
         pair = (server.status("/v2/health/live"), server.status())
-        if pair[0] == 200:
+        if pair[0] == 200 and pair[1]:  # 0: no answer within a second
             seen[pair] += 1
         assert server.process.poll() is None
     assert seen == {(200, 503): 1}
@@ -49,7 +48,7 @@ def test_live_answers_while_the_model_loads_and_ready_only_after(flights: Path, 
 
 def test_a_caller_that_sends_byte_by_byte_does_not_keep_the_model_from_starting(flights: Path, start: Start) -> None:
     server = start(flights)
-    eventually(lambda: server.status("/v2/health/live") == 200)
+    eventually(lambda: server.status("/v2/health/live") == 200, START_SECONDS)
     is_over = threading.Event()
 
     def trickle() -> None:
@@ -164,9 +163,8 @@ def test_a_long_prediction_is_finished_before_the_exit_and_ready_says_so(moody: 
         answer = pool.submit(httpx.post, server.url + "/invocations", json=slow, timeout=30)
         eventually(lambda: server.metric("requests_in_flight") == 1)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
-        ready = kept.get(server.url + "/v2/health/ready")
-        assert (ready.status_code, ready.json()["reason"]) == (503, "draining")
+        ready = eventually(lambda: (got := kept.get(server.url + "/v2/health/ready")).status_code == 503 and got)
+        assert ready.json()["reason"] == "draining"
         assert ready.headers["connection"] == "close"
         assert answer.result().json() == {"predictions": [8.0]}
     assert server.process.wait(30) == 0
@@ -175,7 +173,8 @@ def test_a_long_prediction_is_finished_before_the_exit_and_ready_says_so(moody: 
 @pytest.fixture(scope="module")
 def pair(moody: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One server with two workers, shared by the tests below."""
-    server = ServingProcess(moody, tmp_path_factory.mktemp("pair"), workers=2).wait_ready()
+    patient = {"queue": 32, "timeout_seconds": 60.0}
+    server = ServingProcess(moody, tmp_path_factory.mktemp("pair"), workers=2, limits=patient).wait_ready()
     yield server
     server.kill()
 
@@ -261,13 +260,16 @@ def test_no_worker_outlives_a_killed_parent(pair: ServingProcess) -> None:
         probe.listen()
 
 
-def test_two_workers_drain_on_one_sigterm(moody: Path, start: Start) -> None:
-    server = start(moody, workers=2).wait_ready()
-    slow = {"inputs": {"x": [4.0], "mood": ["sleep 1"]}}
+def test_two_workers_drain_on_one_sigterm(moody: Path, start: Start, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    server = start(moody, workers=2, limits={"queue": 32, "timeout_seconds": 60.0}).wait_ready()
+    eventually(lambda: [line["event"] for line in server.log_lines()].count("worker_ready") == 2)
+    slow = {"inputs": {"x": [4.0], "mood": [f"until {go}"]}}
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(httpx.post, server.url + "/invocations", json=slow, timeout=30) for _ in range(2)]
         eventually(lambda: server.metric("requests_in_flight") == 2)
         server.process.send_signal(signal.SIGTERM)
+        go.touch()
         assert [answer.result().status_code for answer in answers] == [200, 200]
     assert server.process.wait(30) == 0
     assert [line["event"] for line in server.log_lines()].count("worker_stopped") == 2

@@ -68,7 +68,7 @@ def test_requests_to_a_real_serving_process_arrive_through_a_real_prometheus(
 ) -> None:
     server, store = served
     settings.PILOTHOUSE_OUTBOUND_ALLOW = (f"127.0.0.1:{store.port}",)
-    monkeypatch.setattr(Prometheus, "delay_seconds", 0.0)
+    monkeypatch.setattr(Prometheus, "delay_seconds", 2.0)  # a scrape under way is in by then
     site = make_site()
     variant = site.endpoint.desired["variants"][0]["key"]
     source = pull_source_create(
@@ -88,7 +88,7 @@ def test_requests_to_a_real_serving_process_arrive_through_a_real_prometheus(
     call(server, 12)
     call(server, 3, mood="")
     found = eventually(lambda: (seen := asked()).total >= before + 15 and seen, 60)
-    time.sleep(2.5)  # two more scrapes in which nothing happened
+    time.sleep(4.5)  # two more scrapes in which nothing happened
     found = asked()
     assert found.total == before + 15
     served_total = server.metric("requests_total")

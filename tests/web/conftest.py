@@ -16,9 +16,15 @@ from apps.telemetry.domain.batch import parse_batch
 from apps.telemetry.services.slots import slots_add
 from tests.api.world import World, make_world
 from tests.cast import make_user
+from tests.fakes.disk import disk_has
 from tests.targets.kubernetes.fake_api import FakeCluster, fake_cluster
 
 Browser = Callable[[str], Client]
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_has(monkeypatch, used_percent=10)
 
 
 @pytest.fixture(autouse=True, scope="session")
