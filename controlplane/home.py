@@ -16,7 +16,7 @@ from django.views.decorators.http import conditional_page
 from apps.accounts.domain.doors import SIGNED_IN
 from apps.accounts.web_access import actor_of_request, allows, declares
 from apps.alerts.domain.incidents import IncidentState
-from apps.alerts.domain.watches import OBJECTIVES, sentence_of
+from apps.alerts.domain.watches import OBJECTIVES, sentences_of
 from apps.alerts.models import Incident
 from apps.alerts.selectors import WORST_FIRST, incident_list
 from apps.alerts.web.said import is_waiting_for, row_of, stalled_now
@@ -98,7 +98,7 @@ def fleet_rows(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "lines": sorted(lines, key=lambda line: line.rank),
         "needs": needs,
-        "stalled": [sentence_of(seen) for seen in stalled],
+        "stalled": sentences_of(stalled),
         "quiet": quiet_of(others, has_needs=bool(needs), is_looked_at=not stalled),
         "has_bad": any(state_of(need.state)[0] == "bad" or need.state == "bad" for need in needs),
         **board_of(offers_of(actor, idle, models)),

@@ -161,6 +161,9 @@ def test_pages_do_not_call_well_what_nobody_looks_at(world: World, clock: FakeCl
     assert f"No objective was judged since {noted:%Y-%m-%d %H:%M} UTC" in body(alice, burns)
     assert "was kept" in body(alice, burns)
     assert 'class="status ok"' not in body(alice, burns)
+    both = f"Nobody has looked for faults or judged objectives since {noted:%Y-%m-%d %H:%M} UTC"
+    assert body(alice, rows).count(both) == body(alice, rows).count("not looked at") == 1
+    slo_evaluate()
     assert f"Nobody has looked for faults since {noted:%Y-%m-%d %H:%M} UTC" in body(alice, rows)
     assert "Nothing is wrong" not in body(alice, rows)
     slo_evaluate()
@@ -180,8 +183,9 @@ def test_neither_the_fleet_nor_an_endpoint_says_that_no_alert_is_open_while_nobo
     assert "No alert is open." in body(alice, alerts)
     noted = clock.at
     clock.forward(121)
+    both = f"Nobody has looked for faults or judged objectives since {noted:%Y-%m-%d %H:%M} UTC"
     for page in (fleet, alerts):
-        assert f"Nobody has looked for faults since {noted:%Y-%m-%d %H:%M} UTC" in body(alice, page)
+        assert both in body(alice, page)
         assert "o alert is open." not in body(alice, page)
     assert "Nobody looks whether anything waits for you." in body(alice, fleet)
     assert "has-bad" not in body(alice, fleet)

@@ -5,6 +5,7 @@ A stopped worker must not read as "nothing is wrong": what is shown is then the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +18,9 @@ _WHAT: Final = {
     OBJECTIVES: "No objective was judged since {at}: how they stand is as of then, and no alert about them can come.",
     FAULTS: "Nobody has looked for faults since {at}: alerts are as of then, and nobody is told of new ones.",
 }
+_BOTH: Final = (
+    "Nobody has looked for faults or judged objectives since {at}: both are as of then, and nobody is told of new ones."
+)
 _ASK: Final = " Is a worker running that takes from the queue telemetry?"
 
 
@@ -39,13 +43,25 @@ def sentence_of(seen: Seen) -> str:
     return _said(seen.name, seen.at)
 
 
+def sentences_of(stalled: Sequence[Seen]) -> list[str]:
+    """One sentence where both stopped together: whoever stopped them did it once."""
+    times = {seen.name: seen.at for seen in stalled}
+    if times.keys() == {FAULTS, OBJECTIVES} and max(times.values()) - min(times.values()) < STALLED:
+        return [_BOTH.format(at=_utc(min(times.values()))) + _ASK]
+    return [sentence_of(seen) for seen in stalled]
+
+
 def stalled_since(name: str, at: datetime | None, moment: datetime) -> str:
     """The sentence where ``name`` looked last at ``at`` and that is too long ago, else ""."""
     return _said(name, at) if at is not None and moment - at > STALLED else ""
 
 
 def _said(name: str, at: datetime) -> str:
-    return _WHAT[name].format(at=f"{at:%Y-%m-%d %H:%M} UTC") + _ASK
+    return _WHAT[name].format(at=_utc(at)) + _ASK
+
+
+def _utc(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def since_after(seen: Seen | None, moment: datetime) -> datetime:

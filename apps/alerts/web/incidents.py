@@ -15,7 +15,7 @@ from django.views.decorators.http import conditional_page
 from apps.accounts.domain.roles import Environment
 from apps.accounts.web_access import actor_of_request, declares
 from apps.alerts.domain.incidents import IncidentState, Severity
-from apps.alerts.domain.watches import sentence_of
+from apps.alerts.domain.watches import sentences_of
 from apps.alerts.models import Incident
 from apps.alerts.selectors import (
     READ,
@@ -77,7 +77,7 @@ def rows(request: HttpRequest) -> HttpResponse:
         "is_filtered": any(asked[name] for name in FILTERS),
         "is_more": len(listed) > SHOWN,
         "shown": SHOWN,
-        "stalled": [sentence_of(seen) for seen in stalled_now()],
+        "stalled": sentences_of(stalled_now()),
         "others": 0 if listed or asked["state"] in {"open", "resolved"} else every.filter(is_open).count(),
     }
     return render(request, "incidents/_rows.html", context)
@@ -89,7 +89,7 @@ def rows(request: HttpRequest) -> HttpResponse:
 def of_subject(request: HttpRequest, name: str) -> HttpResponse:
     """The open alerts of one endpoint, for its own page."""
     found = [row_of(row) for row in incidents_of(name, actor_of_request(request))]
-    stalled = [sentence_of(seen) for seen in stalled_now()]
+    stalled = sentences_of(stalled_now())
     return render(request, "incidents/_of_subject.html", {"rows": found, "stalled": stalled})
 
 
