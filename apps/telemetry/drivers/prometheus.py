@@ -66,8 +66,7 @@ class Prometheus:
             if round(grown):
                 add_up(cells, [(key, cell_of(fates={self._fate(labels): round(grown)}))])
         timed, resolution = (self._native if self._is_native else self._classic)(window, since, until)
-        for key, cell in timed:
-            add_up(cells, [(key, cell)])
+        add_up(cells, timed)
         parts = [PulledCell(variant, route, slot, cell) for (variant, route, slot), cell in sorted(cells.items())]
         return Pulled(since, until, parts, newest, resolution)
 
