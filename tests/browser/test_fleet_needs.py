@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from apps.alerts.models import Incident
 from apps.kernel.actor import SYSTEM
+from apps.kernel.clock import now
 from apps.registry.services.register import version_register
 from apps.rollouts.services.tick import rollout_tick
 from tests.api.world import World, artifact
@@ -68,3 +69,11 @@ def test_what_was_opened_under_the_cards_stays_open_when_the_list_refreshes(seen
     page(world.endpoint.pk, key="slo:2", title="late-arrival: p99 is over its bound")
     expect(seen.locator(".needs")).to_contain_text("p99 is over its bound", timeout=30_000)
     expect(seen.locator("#more-offers")).to_have_attribute("open", "")
+
+
+def test_a_quiet_fleet_fits_a_narrow_phone(seen: Page) -> None:
+    Incident.objects.update(state="resolved", resolved_at=now(), has_cleared=True)
+    seen.set_viewport_size({"width": 360, "height": 800})
+    seen.goto("/")
+    expect(seen.locator(".quiet-line")).to_contain_text("Nothing waits for you, and no alert is open.")
+    assert seen.evaluate("document.documentElement.scrollWidth") == 360
